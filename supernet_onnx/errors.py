@@ -1,0 +1,115 @@
+"""The error tree: everything that a user's file, flag or model can cause.
+
+    SuperNetError                     exit code 2, code "error"
+    ├── ModelError                    "model"             not a usable ONNX model
+    │   └── MarkError                 "mark"              its marks are malformed, or there are none
+    ├── SelectionError                "selection"         names a pool or branch that is not there
+    ├── CostError                     "cost"              cannot be priced
+    │   ├── UnknownOperatorError      "unknown_operator"  no handler counts an operator
+    │   └── UnknownShapeError         "unknown_shape"     a dim that nothing binds
+    ├── PoolError                     "pool"              branches that do not fit together
+    ├── ExportError                   "export"            torch.export refuses the model
+    ├── OutputError                   "output"            cannot be written
+    ├── RunError                      "run"               onnxruntime refuses the model or its inputs
+    ├── MissingPackageError           "missing_package"   an optional package is needed
+    └── CheckFailedError              "check_failed"      exit code 1: a check ran, and failed
+
+Misuse of the Python API is a ``ValueError`` or ``TypeError``; our own invariants are ``assert``.
+A message is one line: where, what is, what was expected, the next step.
+"""
+
+__all__ = [
+    "CheckFailedError",
+    "CostError",
+    "ExportError",
+    "MarkError",
+    "MissingPackageError",
+    "ModelError",
+    "OutputError",
+    "PoolError",
+    "RunError",
+    "SelectionError",
+    "SuperNetError",
+    "UnknownOperatorError",
+    "UnknownShapeError",
+]
+
+
+class SuperNetError(Exception):
+    """What supernet-onnx raises for bad input; ``code`` and ``exit_code`` are what the command line reports."""
+
+    code = "error"
+    exit_code = 2
+
+
+class ModelError(SuperNetError):
+    """The file or message is not an ONNX model that can be worked on."""
+
+    code = "model"
+
+
+class MarkError(ModelError):
+    """A pool's mark is malformed, contradicts another one, or stands where it may not."""
+
+    code = "mark"
+
+
+class SelectionError(SuperNetError):
+    """A selection names a pool or a branch that is not there, or leaves one open."""
+
+    code = "selection"
+
+
+class CostError(SuperNetError):
+    """The graph cannot be priced."""
+
+    code = "cost"
+
+
+class UnknownOperatorError(CostError):
+    """No handler counts this operator, and no rule says that it is free."""
+
+    code = "unknown_operator"
+
+
+class UnknownShapeError(CostError):
+    """A shape that a cost needs has a dim that nothing binds."""
+
+    code = "unknown_shape"
+
+
+class PoolError(SuperNetError):
+    """The branches of a pool do not fit together, or one of them breaks a promise."""
+
+    code = "pool"
+
+
+class ExportError(SuperNetError):
+    """``torch.export`` or the ONNX exporter refuses the model."""
+
+    code = "export"
+
+
+class OutputError(SuperNetError):
+    """A file cannot be written, or would overwrite an input."""
+
+    code = "output"
+
+
+class RunError(SuperNetError):
+    """onnxruntime refuses the model, or the inputs given for it."""
+
+    code = "run"
+
+
+class MissingPackageError(SuperNetError, ImportError):
+    """An optional package is needed; the message says which extra installs it."""
+
+    code = "missing_package"
+
+
+class CheckFailedError(SuperNetError):
+    """A check ran to its end and failed: a verification over tolerance, a budget that cannot be met."""
+
+    code = "check_failed"
+    exit_code = 1

@@ -1,0 +1,94 @@
+"""The topology of an ONNX graph: what a node reads, who makes a tensor, and whether it all holds together.
+
+Works on the protobuf messages of onnx and reads no weights.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from onnx import AttributeProto, GraphProto, NodeProto
+
+from supernet_onnx.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["captured", "check_topology", "describe", "initializer_names", "input_names", "reads", "subgraphs"]
+
+
+def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
+    """Iterate over the graphs in a node's attributes: the bodies of If, Loop and Scan."""
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            yield attribute.g
+        elif attribute.type == AttributeProto.GRAPHS:
+            yield from attribute.graphs
+
+
+def captured(graph: GraphProto) -> set[str]:
+    """Return the tensors that a nested graph reads from outside of itself, at any depth."""
+    own = {value.name for value in graph.input}
+    own.update(initializer_names(graph))
+    outer: set[str] = set()
+    for node in graph.node:
+        outer.update(name for name in reads(node) if name not in own)
+        own.update(node.output)
+    outer.update(value.name for value in graph.output if value.name not in own)
+    return outer
+
+
+def reads(node: NodeProto) -> list[str]:
+    """Return the tensors that a node reads: its inputs and what its nested graphs capture. No empty names."""
+    names = [name for name in node.input if name]
+    for graph in subgraphs(node):
+        names.extend(sorted(captured(graph)))
+    return names
+
+
+def initializer_names(graph: GraphProto) -> set[str]:
+    """Return the names of a graph's dense and sparse initializers."""
+    names = {tensor.name for tensor in graph.initializer}
+    names.update(sparse.values.name for sparse in graph.sparse_initializer)
+    return names
+
+
+def input_names(graph: GraphProto) -> list[str]:
+    """Return the inputs that a caller must feed: graph inputs that no initializer gives a default."""
+    defaults = initializer_names(graph)
+    return [value.name for value in graph.input if value.name not in defaults]
+
+
+def describe(node: NodeProto) -> str:
+    """Name a node for a message: its operator, its name if it has one, its first output."""
+    kind = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+    output = next((name for name in node.output if name), "")
+    return f"{kind} node '{node.name or output}'"
+
+
+def check_topology(graph: GraphProto) -> None:
+    """Check that every tensor is made once and before it is read.
+
+    Raises:
+        ModelError: A tensor is made twice, is read before it is made (a cycle, or nodes out of order), or is
+            made nowhere.
+    """
+    made = {value.name for value in graph.input}
+    made.update(initializer_names(graph))
+    for node in graph.node:
+        for name in reads(node):
+            if name not in made:
+                raise ModelError(f"{describe(node)} reads tensor '{name}', {_why_missing(graph, name)}")
+        for name in node.output:
+            if name and name in made:
+                raise ModelError(f"{describe(node)} makes tensor '{name}', which exists already; names must be unique")
+            made.add(name)
+    for value in graph.output:
+        if value.name not in made:
+            raise ModelError(f"graph output '{value.name}' is made by no node")
+
+
+def _why_missing(graph: GraphProto, name: str) -> str:
+    if any(name in node.output for node in graph.node):
+        return "which is made only later: the graph has a cycle or its nodes are not sorted; sort them and try again"
+    return "which no node, input or initializer makes"

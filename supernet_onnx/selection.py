@@ -1,0 +1,161 @@
+"""A selection: one branch for each pool. How to make one, check it, write it down, and go through them all."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from supernet_onnx.errors import SelectionError
+
+if TYPE_CHECKING:
+    from supernet_onnx.supergraph import Pool, SuperGraph
+
+__all__ = ["Selection", "argmax", "count", "every", "from_json", "parse", "resolve", "sample"]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """One branch for each pool of a supergraph, checked: made by the functions of this module.
+
+    Attributes:
+        pools: The pool names, in the supergraph's order.
+        indices: The chosen branch of each.
+        branches: Its name.
+    """
+
+    pools: tuple[str, ...]
+    indices: tuple[int, ...]
+    branches: tuple[str, ...]
+
+    def __getitem__(self, pool: str) -> str:
+        """Return the name of the branch chosen for a pool."""
+        return self.branches[self.pools.index(pool)]
+
+    def as_dict(self) -> dict[str, str]:
+        """Return ``{pool: branch name}``, in the supergraph's order."""
+        return dict(zip(self.pools, self.branches, strict=True))
+
+    def to_json(self) -> str:
+        """Return the selection as JSON, ``{"pool": "branch", ...}``; ``from_json`` reads it."""
+        return json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n"
+
+
+def resolve(supergraph: SuperGraph, choices: Mapping[str, int | str]) -> Selection:
+    """Complete ``choices`` to a selection: pools that it does not name take their branch of largest weight.
+
+    Args:
+        supergraph: Whose pools are meant.
+        choices: A branch for some pools or all, by name or by index. A branch whose *name* is a number is found
+            by name first.
+
+    Raises:
+        SelectionError: A pool or branch is not there, or a pool that is not named has no stored weights.
+    """
+    for name in choices:
+        if supergraph.pool(name) is None:
+            known = ", ".join(f"'{pool.name}'" for pool in supergraph.pools) or "none"
+            raise SelectionError(f"pool '{name}' is not in the model; its pools are: {known}")
+    indices = [
+        _index(pool, choices[pool.name]) if pool.name in choices else _heaviest(pool) for pool in supergraph.pools
+    ]
+    return _selection(supergraph, indices)
+
+
+def argmax(supergraph: SuperGraph) -> Selection:
+    """Select the branch of largest weight in every pool; the first of equals.
+
+    Raises:
+        SelectionError: A pool's weights are computed in the graph instead of stored.
+    """
+    return resolve(supergraph, {})
+
+
+def parse(supergraph: SuperGraph, pairs: Iterable[str], *, base: Mapping[str, int | str] | None = None) -> Selection:
+    """Make a selection from texts ``POOL=BRANCH``, as the command line takes them.
+
+    Args:
+        supergraph: Whose pools are meant.
+        pairs: ``POOL=BRANCH``, the branch by name or index. A pool's name may contain ``=``.
+        base: Choices that ``pairs`` override.
+
+    Raises:
+        SelectionError: A text has no ``=``, names what is not there, or a pool is named twice differently.
+    """
+    choices: dict[str, int | str] = {}
+    for pair in pairs:
+        pool, equals, branch = pair.rpartition("=")
+        if not equals or not pool:
+            raise SelectionError(f"'{pair}' is no selection; expected POOL=BRANCH, for example conv1=Identity")
+        if choices.get(pool, branch) != branch:
+            raise SelectionError(f"pool '{pool}' is selected twice: '{choices[pool]}' and '{branch}'")
+        choices[pool] = branch
+    return resolve(supergraph, {**(base or {}), **choices})
+
+
+def from_json(text: str) -> dict[str, int | str]:
+    """Read the choices that ``Selection.to_json`` wrote; ``resolve`` checks them against a supergraph.
+
+    Raises:
+        SelectionError: The text is not a JSON object of branch names or indices.
+    """
+    try:
+        choices = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise SelectionError(f"a selection must be JSON, this is not: {error}") from error
+    if not isinstance(choices, dict):
+        raise SelectionError('a selection must be a JSON object {"POOL": "BRANCH", ...}')
+    for pool, branch in choices.items():
+        if isinstance(branch, bool) or not isinstance(branch, int | str):
+            raise SelectionError(f"pool '{pool}': {json.dumps(branch)} is no branch; expected a name or an index")
+    return choices
+
+
+def count(supergraph: SuperGraph) -> int:
+    """Return how many selections there are."""
+    return math.prod(len(pool.branches) for pool in supergraph.pools)
+
+
+def every(supergraph: SuperGraph) -> Iterator[Selection]:
+    """Iterate over all selections, the last pool varying fastest."""
+    for indices in itertools.product(*(range(len(pool.branches)) for pool in supergraph.pools)):
+        yield _selection(supergraph, indices)
+
+
+def sample(supergraph: SuperGraph, *, seed: int) -> Iterator[Selection]:
+    """Iterate without end over selections drawn uniformly and independently."""
+    generator = random.Random(seed)
+    while True:
+        yield _selection(supergraph, [generator.randrange(len(pool.branches)) for pool in supergraph.pools])
+
+
+def _selection(supergraph: SuperGraph, indices: Iterable[int]) -> Selection:
+    chosen = tuple(indices)
+    pools = supergraph.pools
+    names = tuple(pool.branches[i].name for pool, i in zip(pools, chosen, strict=True))
+    return Selection(tuple(pool.name for pool in pools), chosen, names)
+
+
+def _index(pool: Pool, branch: int | str) -> int:
+    index = pool.index(branch) if isinstance(branch, str) else branch
+    if index is None and isinstance(branch, str) and branch.isascii() and branch.isdigit():
+        index = int(branch)
+    if index is None or not 0 <= index < len(pool.branches):
+        known = ", ".join(f"{i} '{own.name}'" for i, own in enumerate(pool.branches))
+        raise SelectionError(f"pool '{pool.name}' has no branch '{branch}'; its branches are: {known}")
+    return index
+
+
+def _heaviest(pool: Pool) -> int:
+    weights = [branch.weight for branch in pool.branches]
+    stored = [weight for weight in weights if weight is not None]
+    if len(stored) < len(weights):
+        raise SelectionError(
+            f"pool '{pool.name}': its weights are computed in the graph, not stored, so there is no default; "
+            f"choose a branch: --select {pool.name}={pool.branches[0].name}"
+        )
+    return stored.index(max(stored))

@@ -1,0 +1,238 @@
+"""A marked ONNX model, read: its pools, and under which selections each part of it is live.
+
+``read`` is the only way in; every invariant of the mark format is checked there, once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onnx import GraphProto, ModelProto, NodeProto
+
+from supernet_onnx import marks, storage
+from supernet_onnx.diagram import Diagram, Diagrams
+from supernet_onnx.errors import MarkError
+from supernet_onnx.graph import check_topology, describe, reads, subgraphs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from supernet_onnx.marks import Mark
+
+__all__ = ["Branch", "Condition", "Pool", "SuperGraph", "format_version", "read"]
+
+Condition = Diagram
+"""When something is live: a diagram over the pools (one level a pool, in their order) whose leaves are 0 and 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One alternative of a pool.
+
+    Attributes:
+        name: Unique in its pool.
+        weight: Its mixing coefficient in the file; None where the file computes the weights.
+        score: How much it helps the task, higher is better; None where nobody measured it.
+    """
+
+    name: str
+    weight: float | None
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A place with alternatives, found in a graph.
+
+    Attributes:
+        name: The qualified name of its module.
+        branches: Its alternatives, in order.
+        nodes: The indices of its marks in ``model.graph.node``, in graph order; several where the module is used
+            more than once or its branches return tuples.
+        calls: How often the module is used.
+    """
+
+    name: str
+    branches: tuple[Branch, ...]
+    nodes: tuple[int, ...]
+    calls: int
+
+    def index(self, branch: str) -> int | None:
+        """Return the index of the branch of that name, or None."""
+        return next((i for i, own in enumerate(self.branches) if own.name == branch), None)
+
+
+@dataclass(frozen=True, slots=True)
+class SuperGraph:
+    """A model, its pools, and who is live when. Reading never changes the model.
+
+    Attributes:
+        model: The ONNX model as it was read; external data stay on disk.
+        directory: The folder that external data are relative to; None for a model that never was a file.
+        pools: In the order in which the graph first uses them.
+        marks: The decoded mark of each pool node, by node index.
+        diagrams: The maker of all conditions; level i is ``pools[i]``.
+        node_conditions: For each node of the main graph, when it is live.
+        tensor_conditions: For each tensor that something reads, when it is read by something live. Tensors that
+            no selection needs are absent or false.
+    """
+
+    model: ModelProto
+    directory: Path | None
+    pools: tuple[Pool, ...]
+    marks: Mapping[int, Mark] = field(repr=False)
+    diagrams: Diagrams = field(repr=False)
+    node_conditions: tuple[Condition, ...] = field(repr=False)
+    tensor_conditions: Mapping[str, Condition] = field(repr=False)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> SuperGraph:
+        return self  # nothing writes to it
+
+    @property
+    def graph(self) -> GraphProto:
+        """The main graph of the model."""
+        return self.model.graph
+
+    def pool(self, name: str) -> Pool | None:
+        """Return the pool of that name, or None."""
+        return next((pool for pool in self.pools if pool.name == name), None)
+
+    def condition(self, tensor: str) -> Condition:
+        """Return when a tensor is live; false for one that nothing needs."""
+        return self.tensor_conditions.get(tensor, self.diagrams.false)
+
+
+def read(source: ModelProto | Path | str) -> SuperGraph:
+    """Read a marked ONNX model. A model without pools is one too, with ``pools == ()``.
+
+    Args:
+        source: A model, or the path of one. External data are not loaded.
+
+    Raises:
+        ModelError: The file is missing or no ONNX model, or its graph does not hold together.
+        MarkError: A mark is malformed, contradicts another, or stands in a nested graph or local function.
+    """
+    if isinstance(source, ModelProto):
+        model, directory = source, None
+    else:
+        model, directory = storage.load(source), Path(source).absolute().parent
+    _check_format(model)
+    check_topology(model.graph)
+    _check_places(model)
+    found = {i: marks.decode(node) for i, node in enumerate(model.graph.node) if marks.is_pool(node)}
+    pools = _pools(model.graph, found)
+    diagrams = Diagrams([len(pool.branches) for pool in pools])
+    levels = {pool.name: level for level, pool in enumerate(pools)}
+    node_conditions, tensor_conditions = _sweep(model.graph, found, levels, diagrams)
+    return SuperGraph(model, directory, pools, found, diagrams, node_conditions, tensor_conditions)
+
+
+def format_version(model: ModelProto) -> str | None:
+    """Return the mark format version that the model's metadata name, or None."""
+    return next((entry.value for entry in model.metadata_props if entry.key == marks.FORMAT_KEY), None)
+
+
+def _check_format(model: ModelProto) -> None:
+    version = format_version(model)
+    if version not in (None, marks.FORMAT):
+        raise MarkError(
+            f"format version '{version}' is unknown, this release reads version {marks.FORMAT}; "
+            "update supernet-onnx or export the model again"
+        )
+    for opset in model.opset_import:
+        if opset.domain == marks.DOMAIN and opset.version != marks.OPSET:
+            raise MarkError(
+                f"opset import '{marks.DOMAIN}' has version {opset.version}, this release reads {marks.OPSET}; "
+                "update supernet-onnx or export the model again"
+            )
+
+
+def _check_places(model: ModelProto) -> None:
+    """Refuse a pool in a nested graph or a local function: its liveness would not be the main graph's."""
+    for function in model.functions:
+        if function.domain == marks.DOMAIN:
+            continue
+        for node in function.node:
+            _refuse_nested(node, f"local function '{function.domain}::{function.name}'", deep=False)
+    for node in model.graph.node:
+        _refuse_nested(node, describe(node), deep=True)
+
+
+def _refuse_nested(node: NodeProto, where: str, *, deep: bool) -> None:
+    if not deep and marks.is_pool(node):
+        raise MarkError(
+            f"pool '{marks.decode(node).pool}', {describe(node)}: stands inside {where}; "
+            "a pool must stand in the main graph: inline the function or move the pool out of the control flow"
+        )
+    for graph in subgraphs(node):
+        for inner in graph.node:
+            _refuse_nested(inner, where, deep=False)
+
+
+def _pools(graph: GraphProto, found: Mapping[int, Mark]) -> tuple[Pool, ...]:
+    """Group the marks by pool name, in order of first use, and read the weights."""
+    groups: dict[str, list[int]] = {}
+    for index, mark in found.items():
+        groups.setdefault(mark.pool, []).append(index)
+    initializers = {tensor.name: tensor for tensor in graph.initializer} if found else {}
+    pools = []
+    for name, nodes in groups.items():
+        first = found[nodes[0]]
+        weights: tuple[float, ...] | None = None
+        for index in nodes:
+            mark, node = found[index], graph.node[index]
+            where = f"pool '{name}', {describe(node)}"
+            _check_same(mark, first, where)
+            tensor = initializers.get(node.input[0])
+            values = marks.weights_values(tensor, where, len(mark.branches)) if tensor is not None else None
+            if index != nodes[0] and values != weights:
+                raise MarkError(f"{where}: its weights differ from those of the pool's other nodes")
+            weights = values
+        branches = tuple(
+            Branch(branch, weights[i] if weights else None, first.scores[i] if first.scores else None)
+            for i, branch in enumerate(first.branches)
+        )
+        pools.append(Pool(name, branches, tuple(nodes), len({found[index].call for index in nodes})))
+    return tuple(pools)
+
+
+def _check_same(mark: Mark, first: Mark, where: str) -> None:
+    if mark.branches != first.branches:
+        raise MarkError(
+            f"{where}: names the branches {', '.join(mark.branches)}, another node of this pool "
+            f"{', '.join(first.branches)}; two pools may not share a name: rename one and export again"
+        )
+    if mark.scores != first.scores:
+        raise MarkError(f"{where}: its scores differ from those of the pool's other nodes")
+
+
+def _sweep(
+    graph: GraphProto, found: Mapping[int, Mark], levels: Mapping[str, int], diagrams: Diagrams
+) -> tuple[tuple[Condition, ...], dict[str, Condition]]:
+    """Fill in all conditions in one pass from the outputs back: live is what something live reads."""
+    needed: dict[str, Condition] = dict.fromkeys((value.name for value in graph.output), diagrams.true)
+    conditions: list[Condition] = [diagrams.false] * len(graph.node)
+
+    def need(names: Sequence[str], condition: Condition) -> None:
+        for name in names:
+            before = needed.get(name)
+            needed[name] = condition if before is None else diagrams.either(before, condition)
+
+    for index in range(len(graph.node) - 1, -1, -1):
+        node = graph.node[index]
+        live = diagrams.false
+        for output in node.output:
+            live = diagrams.either(live, needed.get(output, diagrams.false))
+        conditions[index] = live
+        if live is diagrams.false:
+            continue
+        mark = found.get(index)
+        if mark is None:
+            need(reads(node), live)
+            continue
+        level = levels[mark.pool]
+        for i, name in enumerate(node.input[1:]):
+            need([name], diagrams.both(live, diagrams.literal(level, i)))
+    return tuple(conditions), needed

@@ -1,0 +1,133 @@
+"""The expected cost of a supernet as a differentiable function of its logits: a dot product, from a cost table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from supernet_onnx.train import sampling
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from supernet_onnx.cost import CostTable
+    from supernet_onnx.diagram import Diagram
+    from supernet_onnx.train.pool import SuperNetModule
+
+__all__ = ["ExpectedCost"]
+
+
+class ExpectedCost:
+    """``E[cost] = trunk + sum_{p,i} theta[p,i] * cost[p,i] + sum_c P(c) * cost[c]``.
+
+    The last sum is over conditions on several pools (nested or shared parts); the probability of each is that of
+    independent pools, worked out from the leaves of its diagram up, for all conditions at once. ``theta`` is
+
+    - ``softmax(alpha / temperature)`` for a soft pool;
+    - ``softmax(alpha)`` for one that samples with Gumbel noise: the probability that a branch is drawn, which no
+      temperature changes (the Gumbel-max trick);
+    - for a hard pool 1 at the largest, with the gradient of the above (straight-through).
+
+    It is worked out in float64, where integers up to 2^53 are exact; in float32 on a device that has no float64 (MPS).
+
+    Args:
+        table: The numbers; sums of metrics that add up.
+        pools: The modules by pool name; all of the table's pools must be there.
+        trunk: Whether to count what no selection can remove.
+    """
+
+    def __init__(self, table: CostTable, pools: Mapping[str, SuperNetModule], *, trunk: bool) -> None:
+        parts = table.decompose()
+        self._pools = [pools[name] for name in parts.branches]
+        self._trunk = float(parts.trunk) if trunk else 0.0
+        width = max((len(pool) for pool in self._pools), default=0)
+        costs = torch.zeros((len(self._pools), width), dtype=torch.float64)
+        for row, amounts in enumerate(parts.branches.values()):
+            costs[row, : len(amounts)] = torch.tensor(amounts, dtype=torch.float64)
+        self._costs = costs.view(-1)
+        self._gather = _padding([len(pool) for pool in self._pools], width)
+        self._levels, self._joint = _plan(parts.joint, len(self._pools))
+
+    def __call__(self) -> Tensor:
+        """Return the expected cost now, a scalar on the logits' device."""
+        if not self._pools:
+            return torch.tensor(self._trunk, dtype=torch.float64)
+        alphas = [pool.alpha for pool in self._pools]
+        self._move(alphas[0].device)
+        theta = self._theta(alphas)
+        cost = torch.dot(theta.view(-1), self._costs)
+        if self._levels:
+            cost = cost + self._expected_joint(theta)
+        return cost + self._trunk if self._trunk else cost
+
+    def _theta(self, alphas: Sequence[Tensor]) -> Tensor:
+        """Return the weights of all pools, ``(pools, widest pool)``, 0 where a pool has fewer branches."""
+        if self._gather is None:
+            logits = torch.stack(list(alphas))
+        else:
+            never = alphas[0].new_full((1,), -torch.inf)
+            logits = torch.cat([*alphas, never])[self._gather]
+        scales = [1.0 if pool.gumbel_softmax else 1.0 / pool.temperature for pool in self._pools]
+        if any(scale != 1.0 for scale in scales):
+            logits = logits * torch.tensor(scales, dtype=logits.dtype, device=logits.device)[:, None]
+        theta = torch.softmax(logits, -1, dtype=self._costs.dtype)
+        hard = [pool.hard_softmax for pool in self._pools]
+        if any(hard):
+            mask = torch.tensor(hard, device=theta.device)[:, None]
+            theta = torch.where(mask, sampling.straight_through(theta), theta)
+        return theta
+
+    def _expected_joint(self, theta: Tensor) -> Tensor:
+        """Sum amount times probability of the conditions on several pools, deepest level first."""
+        values = theta.new_tensor([0.0, 1.0])
+        for level, children in self._levels:
+            values = torch.cat([values, values[children] @ theta[level, : children.shape[1]]])
+        index, amounts = self._joint
+        return torch.dot(values[index], amounts)
+
+    def _move(self, device: torch.device) -> None:
+        if self._costs.device == device:
+            return
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        self._costs = self._costs.to(device, dtype)
+        self._gather = None if self._gather is None else self._gather.to(device)
+        self._levels = [(level, children.to(device)) for level, children in self._levels]
+        self._joint = (self._joint[0].to(device), self._joint[1].to(device, dtype))
+
+
+def _padding(sizes: Sequence[int], width: int) -> Tensor | None:
+    """Return the index that spreads concatenated logits over rows of equal width; None if they have it already."""
+    if all(size == width for size in sizes):
+        return None
+    index = torch.full((len(sizes), width), sum(sizes))
+    start = 0
+    for row, size in enumerate(sizes):
+        index[row, :size] = torch.arange(start, start + size)
+        start += size
+    return index
+
+
+def _plan(joint: Mapping[Diagram, float], num_pools: int) -> tuple[list[tuple[int, Tensor]], tuple[Tensor, Tensor]]:
+    """Lay out the diagrams of all joint conditions level by level, each node once.
+
+    Returns:
+        For each level with nodes, deepest first, ``(level, children)`` with ``children[k, i]`` the place of the
+        i-th child of its k-th node; then the places of the conditions, and their amounts. Places 0 and 1 are the
+        leaves.
+    """
+    nodes = {node.uid: node for condition in joint for node in condition.nodes()}
+    places = {node.uid: int(node.value) for node in nodes.values() if node.is_leaf}
+    levels: list[tuple[int, Tensor]] = []
+    end = 2
+    for level in range(num_pools - 1, -1, -1):
+        here = [node for node in nodes.values() if node.level == level]
+        if not here:
+            continue
+        levels.append((level, torch.tensor([[places[child.uid] for child in node.children] for node in here])))
+        for node in here:
+            places[node.uid] = end
+            end += 1
+    index = torch.tensor([places[condition.uid] for condition in joint], dtype=torch.long)
+    return levels, (index, torch.tensor(list(joint.values()), dtype=torch.float64))

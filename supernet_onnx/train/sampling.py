@@ -1,0 +1,88 @@
+"""How the logits of a pool become mixing weights, and how weights and branch outputs become the pool's output."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["choose", "gumbel_noise", "mix", "one_hot", "softmax", "straight_through"]
+
+
+def softmax(alpha: Tensor, temperature: float, noise: Tensor | None = None) -> Tensor:
+    """Return the weights ``theta = softmax((alpha + noise) / temperature)``.
+
+    Without noise these are the weights of DARTS (Liu et al., arXiv 1806.09055, eq. 2); with Gumbel noise they are a
+    sample of the Concrete distribution (Jang et al., arXiv 1611.01144, eq. 2; Maddison et al., arXiv 1611.00712).
+
+    Args:
+        alpha: Logits, ``(n,)``.
+        temperature: Larger is flatter; towards 0 the weights become one-hot.
+        noise: ``(n,)``, or None for none.
+    """
+    logits = alpha if noise is None else alpha + noise
+    return torch.softmax(logits if temperature == 1 else logits / temperature, dim=-1)
+
+
+def gumbel_noise(alpha: Tensor) -> Tensor:
+    """Draw standard Gumbel noise for logits, from torch's global generator as dropout does.
+
+    The branch of largest ``alpha + noise`` is branch i with probability ``softmax(alpha)[i]`` (the Gumbel-max trick).
+    """
+    with torch.no_grad():
+        return -torch.empty_like(alpha, memory_format=torch.contiguous_format).exponential_().log()
+
+
+def one_hot(theta: Tensor) -> Tensor:
+    """Return 1 at the largest weight along the last dim, the first of equals, and 0 elsewhere; no gradient."""
+    return torch.zeros_like(theta).scatter_(-1, theta.argmax(-1, keepdim=True), 1).detach()
+
+
+def straight_through(theta: Tensor) -> Tensor:
+    """Return ``one_hot(theta)`` with the gradient of ``theta``, so that every logit receives one.
+
+    The straight-through estimator (Bengio et al., arXiv 1308.3432); it is biased.
+    """
+    return one_hot(theta) - theta.detach() + theta
+
+
+def mix(theta: Tensor, outputs: Sequence[Tensor]) -> Tensor:
+    """Return ``sum_i theta[i] * outputs[i]``; outputs of one shape and dtype, weights of shape ``(n,)``."""
+    weights = theta.unbind()
+    mixture = weights[0] * outputs[0]
+    for weight, output in zip(weights[1:], outputs[1:], strict=True):
+        mixture = mixture + weight * output
+    return mixture
+
+
+def choose(theta: Tensor, index: int, outputs: Sequence[Tensor]) -> Tensor:
+    """Return ``outputs[index]`` exactly, with the gradient that the mixture has at one-hot weights.
+
+    The straight-through estimator again: logit i is told ``sum(gradient * outputs[i])`` through ``theta[i]``, the
+    chosen branch receives the whole gradient and the others none. What the others computed does not touch the
+    value, not even if it is infinite.
+    """
+    chosen: Tensor = _Choose.apply(theta, index, *outputs)
+    return chosen
+
+
+class _Choose(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, theta: Tensor, index: int, *outputs: Tensor) -> Tensor:  # noqa: ANN401 - torch's signature
+        ctx.index = index
+        ctx.save_for_backward(theta, *outputs)
+        return outputs[index].clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - torch's signature
+        gradient = gradients[0]
+        theta, *outputs = ctx.saved_tensors
+        of_theta = None
+        if ctx.needs_input_grad[0]:
+            of_theta = torch.stack([(gradient * output).sum() for output in outputs]).to(theta.dtype)
+        of_outputs = [gradient if i == ctx.index else None for i in range(len(outputs))]
+        return (of_theta, None, *of_outputs)

@@ -1,0 +1,273 @@
+"""``SuperNet``: wraps a model with pools, prices it, and exports it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from supernet_onnx.cost import measure, params
+from supernet_onnx.errors import ExportError, PoolError, SelectionError
+from supernet_onnx.supergraph import read
+from supernet_onnx.train import export
+from supernet_onnx.train.example import make_example
+from supernet_onnx.train.extract import extract
+from supernet_onnx.train.pool import SuperNetModule, pools_of
+from supernet_onnx.train.pricing import ExpectedCost
+
+if TYPE_CHECKING:
+    from supernet_onnx.cost import Metric
+
+__all__ = ["SuperNet"]
+
+
+class SuperNet(nn.Module):
+    """A model with pools, whose cost is a differentiable function of the pools' logits.
+
+    The model is traced once and turned into a marked ONNX model in memory, on which everything is priced. It keeps
+    its mode, device, values and hooks, and torch's random state is not touched. Train through this wrapper, so that
+    a pool that is used twice samples once for each forward.
+
+    Args:
+        model: Contains ``SuperNetModule`` layers, or is one.
+        cost: A metric of ``supernet_onnx.cost``, or several by names of your own: ``{"size": params, "work": macs}``.
+        input_example: Inputs to trace with: a tensor, a tuple of positional or a dict of keyword inputs, with a
+            batch as first dim. Its size does not matter: costs are for one sample.
+        input_shape: Instead, the shape of a single input without the batch; ``(3, 32, 32)``.
+        full_cost: Count what no selection can remove, too.
+
+    Attributes:
+        model: The model itself.
+
+    Raises:
+        PoolError: There is no pool, or the branches of one do not fit together.
+        ExportError: torch.export cannot trace the model, or torch.onnx cannot translate it.
+        CostError: An operator or shape cannot be priced.
+        TypeError: Both or neither of ``input_example`` and ``input_shape`` are given.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        cost: Metric | Mapping[str, Metric] = params,
+        input_example: object = None,
+        input_shape: Sequence[int] | None = None,
+        full_cost: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.full_cost = full_cost
+        self._frozen: set[str] = set()
+        self._pools = dict(pools_of(model))
+        if not self._pools:
+            raise PoolError("the model has no pool; make at least one of its layers a SuperNetModule")
+        self._example = make_example(model, input_shape, input_example)
+        self._supergraph = read(export.structure(self._trace_for_pricing(), self._pools))
+        self._costs: dict[str | None, ExpectedCost] = {}
+        self.cost_specification = cost
+
+    def forward(self, *args: object, **kwargs: object) -> object:
+        """Run the model on the arguments; pools that sample draw anew."""
+        for pool in self._pools.values():
+            pool.draw()
+        return self.model(*args, **kwargs)
+
+    @property
+    def cost_specification(self) -> Metric | Mapping[str, Metric]:
+        """What is counted: a metric, or several by name. Setting it prices the supernet anew."""
+        return self._cost_specification
+
+    @cost_specification.setter
+    def cost_specification(self, specification: Metric | Mapping[str, Metric]) -> None:
+        named: dict[str | None, Metric] = (
+            dict(specification) if isinstance(specification, Mapping) else {None: specification}
+        )
+        measured = measure(self._supergraph, {metric.name: metric for metric in named.values()}.values())
+        self._cost_specification = specification
+        self._costs = {
+            name: ExpectedCost(measured[metric.name], self._pools, trunk=self.full_cost)
+            for name, metric in named.items()
+        }
+
+    @property
+    def cost(self) -> Tensor:
+        """The expected cost of one sample now, a scalar that is differentiable in the logits.
+
+        Raises:
+            ValueError: There are several costs; ``get_cost(name)`` returns one of them.
+        """
+        return self.get_cost()
+
+    def get_cost(self, name: str | None = None) -> Tensor:
+        """Return the expected cost of that name, a scalar that is differentiable in the logits.
+
+        Raises:
+            ValueError: There is no such cost, or several and no name.
+        """
+        if name not in self._costs:
+            known = ", ".join(repr(key) for key in self._costs if key is not None)
+            raise ValueError(
+                f"there are several costs, get one by its name: net.get_cost(name), name one of {known}"
+                if name is None
+                else f"there is no cost {name!r}; "
+                + (f"the costs are {known}" if known else "the only one is net.cost")
+            )
+        return self._costs[name]()
+
+    def get_total_icv(self, eps: float = 1e-3) -> Tensor:
+        """Return the total inverse coefficient of variation of the weights, differentiable in the logits.
+
+        ``sum over pools of mean(theta)^2 / (var(theta) + eps)`` with the unbiased variance; the variance of a pool of
+        one branch is 0. Small when every pool is decided.
+        """
+        total = torch.zeros((), device=next(self.nas_parameters()).device)
+        for pool in self._pools.values():
+            theta = pool.theta()
+            variance = theta.var() if len(pool) > 1 else torch.zeros_like(theta[0])
+            total = total + theta.mean() ** 2 / (variance + eps)
+        return total
+
+    def selection(self) -> dict[str, str]:
+        """Return the branch of largest logit for each pool: ``{pool name: branch name}``."""
+        return {name: pool.branch_names[pool.selected()] for name, pool in self._pools.items()}
+
+    def summary(self) -> dict[str, dict[str, object]]:
+        """Return for each pool its weights by branch name, and the selected branch."""
+        return {
+            name: {
+                "weights": dict(zip(pool.branch_names, pool.theta().detach().cpu().tolist(), strict=True)),
+                "selected": pool.branch_names[pool.selected()],
+            }
+            for name, pool in self._pools.items()
+        }
+
+    def update_softmax_options(
+        self, temperature: float | None = None, hard: bool | None = None, gumbel: bool | None = None
+    ) -> None:
+        """Set how all pools turn logits into weights; None leaves an option as it is.
+
+        Args:
+            temperature: Divides the logits.
+            hard: Use the largest weight's branch alone.
+            gumbel: Sample while training.
+        """
+        for pool in self._pools.values():
+            if temperature is not None:
+                pool.temperature = temperature
+            if hard is not None:
+                pool.hard_softmax = hard
+            if gumbel is not None:
+                pool.gumbel_softmax = gumbel
+
+    def named_nas_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, nn.Parameter]]:
+        """Iterate over the logits of all pools and their qualified names, each once."""
+        logits = {id(pool.alpha) for pool in self._pools.values()}
+        for name, parameter in self.named_parameters(prefix, recurse):
+            if id(parameter) in logits:
+                yield name, parameter
+
+    def nas_parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """Iterate over the logits of all pools, each once."""
+        return (parameter for _, parameter in self.named_nas_parameters(recurse=recurse))
+
+    def named_net_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, nn.Parameter]]:
+        """Iterate over all parameters but the logits and their qualified names, each once."""
+        logits = {id(pool.alpha) for pool in self._pools.values()}
+        for name, parameter in self.named_parameters(prefix, recurse):
+            if id(parameter) not in logits:
+                yield name, parameter
+
+    def net_parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """Iterate over all parameters but the logits, each once."""
+        return (parameter for _, parameter in self.named_net_parameters(recurse=recurse))
+
+    @property
+    def train_selection(self) -> bool:
+        """Whether the logits of all pools are trained."""
+        return all(parameter.requires_grad for parameter in self.nas_parameters())
+
+    @train_selection.setter
+    def train_selection(self, value: bool) -> None:
+        for parameter in self.nas_parameters():
+            parameter.requires_grad_(value)
+
+    def train_nas_only(self) -> None:
+        """Train the logits and nothing else, until another ``train_*`` call."""
+        self.train_selection = True
+        for name, parameter in self.named_net_parameters():
+            if parameter.requires_grad:
+                self._frozen.add(name)
+                parameter.requires_grad_(False)
+
+    def train_net_only(self) -> None:
+        """Train everything but the logits; parameters that the user froze stay frozen."""
+        self.train_selection = False
+        self._thaw()
+
+    def train_net_and_nas(self) -> None:
+        """Train everything; parameters that the user froze stay frozen."""
+        self.train_selection = True
+        self._thaw()
+
+    def export(self, selection: Mapping[str, str | int] | None = None) -> nn.Module:
+        """Return the chosen network as a plain module, to fine-tune: each pool is replaced by one of its branches.
+
+        The result is a deep copy that shares nothing with the supernet and contains no class of this package. It is
+        in the mode that the model is in, trainable as the model was before ``train_nas_only``, and its
+        ``state_dict`` has the names of a model written with the branch in the pool's place. The supernet is unchanged.
+
+        Args:
+            selection: A branch, by name or index, for some pools or all. The others take the branch of largest logit.
+
+        Raises:
+            SelectionError: A pool or branch is not there.
+        """
+        choices = self._choices(selection or {})
+        frozen = [parameter for name, parameter in self.named_net_parameters() if name in self._frozen]
+        return extract(self.model, choices, thaw=frozen)
+
+    def export_onnx(self, path: str | Path, dynamic_batch: bool = True) -> None:
+        """Write the supernet as one ONNX file in which every pool is marked, as ``eval`` computes it.
+
+        Any ONNX runtime executes it as the mixture; ``supernet-onnx`` inspects, prices and prunes it. A hard pool's
+        weights are one-hot, and the log of its softmax is kept as the branches' scores.
+
+        Args:
+            path: Replaced whole, or left as it is if something fails. A model over 2 GiB keeps its weights in
+                ``NAME.data`` beside it.
+            dynamic_batch: Keep the batch size open, as the dim ``batch``; else it is that of the example.
+
+        Raises:
+            ExportError: The model cannot be traced or translated.
+            OutputError: The file cannot be written.
+        """
+        program = export.trace(self.model, self._example, self._pools, dynamic_batch=dynamic_batch)
+        export.write(program, self._pools, Path(path))
+
+    def _trace_for_pricing(self) -> torch.export.ExportedProgram:
+        """Trace with an open batch size; with the example's own if the model fixes it."""
+        try:
+            return export.trace(self.model, self._example, self._pools, dynamic_batch=True)
+        except ExportError as error:
+            try:
+                return export.trace(self.model, self._example, self._pools, dynamic_batch=False)
+            except ExportError:
+                raise error from error.__cause__
+
+    def _choices(self, selection: Mapping[str, str | int]) -> dict[SuperNetModule, int]:
+        for name in selection:
+            if name not in self._pools:
+                raise SelectionError(f"pool '{name}' is not in the model; its pools are: {', '.join(self._pools)}")
+        return {
+            pool: pool.find(selection[name]) if name in selection else pool.selected()
+            for name, pool in self._pools.items()
+        }
+
+    def _thaw(self) -> None:
+        for name, parameter in self.named_net_parameters():
+            if name in self._frozen:
+                parameter.requires_grad_(True)
+        self._frozen.clear()
