@@ -5,16 +5,35 @@ Works on the protobuf messages of onnx and reads no weights.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from onnx import AttributeProto, GraphProto, NodeProto
 
 from supernet_onnx.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-__all__ = ["captured", "check_topology", "describe", "initializer_names", "input_names", "reads", "subgraphs"]
+__all__ = [
+    "captured",
+    "check_topology",
+    "describe",
+    "has_subgraphs",
+    "initializer_names",
+    "input_names",
+    "reads",
+    "subgraphs",
+]
+
+_GRAPHS: Final = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
+
+
+def has_subgraphs(node: NodeProto) -> bool:
+    """Whether a node has a graph in its attributes."""
+    for attribute in node.attribute:  # a loop, for this runs for every node of large graphs
+        if attribute.type in _GRAPHS:
+            return True
+    return False
 
 
 def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
@@ -40,9 +59,12 @@ def captured(graph: GraphProto) -> set[str]:
 
 def reads(node: NodeProto) -> list[str]:
     """Return the tensors that a node reads: its inputs and what its nested graphs capture. No empty names."""
-    names = [name for name in node.input if name]
-    for graph in subgraphs(node):
-        names.extend(sorted(captured(graph)))
+    names = list(node.input)
+    if "" in names:
+        names = [name for name in names if name]
+    if has_subgraphs(node):
+        for graph in subgraphs(node):
+            names.extend(sorted(captured(graph)))
     return names
 
 
@@ -66,8 +88,12 @@ def describe(node: NodeProto) -> str:
     return f"{kind} node '{node.name or output}'"
 
 
-def check_topology(graph: GraphProto) -> None:
+def check_topology(graph: GraphProto, node_reads: Sequence[Sequence[str]]) -> None:
     """Check that every tensor is made once and before it is read.
+
+    Args:
+        graph: Not changed.
+        node_reads: ``reads`` of each of its nodes.
 
     Raises:
         ModelError: A tensor is made twice, is read before it is made (a cycle, or nodes out of order), or is
@@ -75,8 +101,8 @@ def check_topology(graph: GraphProto) -> None:
     """
     made = {value.name for value in graph.input}
     made.update(initializer_names(graph))
-    for node in graph.node:
-        for name in reads(node):
+    for node, names in zip(graph.node, node_reads, strict=True):
+        for name in names:
             if name not in made:
                 raise ModelError(f"{describe(node)} reads tensor '{name}', {_why_missing(graph, name)}")
         for name in node.output:

@@ -7,7 +7,7 @@ survives stays what it was, byte for byte. This is the only module that imports 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,30 +15,30 @@ import onnx_graphsurgeon as gs
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, helper
 
 from supernet_onnx import marks
-from supernet_onnx.graph import reads, subgraphs
+from supernet_onnx.graph import has_subgraphs, subgraphs
 
 if TYPE_CHECKING:
     from supernet_onnx.selection import Selection
-    from supernet_onnx.supergraph import SuperGraph
+    from supernet_onnx.supergraph import Condition, SuperGraph
 
 __all__ = ["prune"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Survivor:
-    """A node that is left after the surgery.
+    """A node that is left after the surgery, and the names that the surgery gave it.
 
     Attributes:
         index: Its place in the original graph.
-        reads: What it reads now, in the order of ``graph.reads``.
-        outputs: What it makes now.
-        joins: It is a pool node that must stay, as an Identity.
+        renamed_reads: What it reads under another name now, ``{old: new}``.
+        renamed_outputs: What it makes under another name now.
+        joined: The tensor that it reads if it is a pool node that must stay, as an Identity; else None.
     """
 
     index: int
-    reads: tuple[str, ...]
-    outputs: tuple[str, ...]
-    joins: bool
+    renamed_reads: Mapping[str, str]
+    renamed_outputs: Mapping[str, str]
+    joined: str | None = None
 
 
 def prune(supergraph: SuperGraph, selection: Selection) -> ModelProto:
@@ -67,7 +67,7 @@ def prune(supergraph: SuperGraph, selection: Selection) -> ModelProto:
     subnet.metadata_props.extend(
         entry for entry in source.metadata_props if entry.key not in (marks.FORMAT_KEY, marks.VERSION_KEY)
     )
-    _assemble(subnet.graph, source.graph, survivors)
+    _assemble(subnet.graph, supergraph, survivors)
     functions = _live_functions(source.functions, subnet.graph)
     subnet.functions.extend(functions)
     domains = {"", "ai.onnx", *_domains(subnet.graph.node)}
@@ -78,52 +78,79 @@ def prune(supergraph: SuperGraph, selection: Selection) -> ModelProto:
 
 
 def _operate(supergraph: SuperGraph, selection: Selection) -> list[_Survivor]:
-    """Collapse the pools on a bare graph-surgeon graph of the live nodes, and return what is left, in order."""
-    graph = supergraph.graph
-    tensors: dict[str, gs.Variable] = {}
+    """Collapse the live pools on a bare graph-surgeon graph, and return the nodes that are left, in order.
 
-    def tensor(name: str) -> gs.Variable:
-        known = tensors.get(name)
-        if known is None:
-            known = tensors[name] = gs.Variable(name)
-        return known
-
-    outputs = {value.name for value in graph.output}
-    nodes, pools = [], []
-    for index, condition in enumerate(supergraph.node_conditions):
-        if not condition.at(selection.indices):
-            continue
-        node = graph.node[index]
-        mark = supergraph.marks.get(index)
-        names = reads(node)
-        if mark is not None:
-            names = [node.input[1 + selection.indices[selection.pools.index(mark.pool)]]]
-        bare = gs.Node(
-            op="Pool" if mark is not None else "Node",
+    The bare graph is the seam: the live pools, and the live nodes that read a pool or make what one selects. What
+    the seam's other nodes make is read by the rest of the graph, which keeps its names; it is the seam's output.
+    """
+    live = list(_live(supergraph, selection))
+    seam = _seam(supergraph, selection, live)
+    graph_outputs = {value.name for value in supergraph.graph.output}
+    tensors = {name: gs.Variable(name) for names in seam.values() for name in (*names[0], *names[1])}
+    bare = gs.Graph(outputs=[tensors[name] for name in graph_outputs if name in tensors])
+    for index, (reads, made) in seam.items():
+        node = gs.Node(
+            op="Pool" if index in supergraph.marks else "Node",
             name=str(index),
-            inputs=[tensor(name) for name in names],
-            outputs=[tensor(name) for name in node.output if name],
+            inputs=[tensors[name] for name in reads],
+            outputs=[tensors[name] for name in made],
         )
-        nodes.append(bare)
-        if mark is not None:
-            pools.append(bare)
-    bare_graph = gs.Graph(
-        nodes=nodes,
-        inputs=[tensor(value.name) for value in graph.input],
-        outputs=[tensor(value.name) for value in graph.output],
-    )
-    for pool in pools:
-        _collapse(pool, outputs)
-    bare_graph.cleanup(recurse_functions=False)
+        bare.nodes.append(node)
+        if node.op != "Pool":
+            bare.outputs.extend(node.outputs)
+    for node in list(bare.nodes):
+        if node.op == "Pool":
+            _collapse(node, graph_outputs)
+    bare.cleanup(recurse_subgraphs=False, recurse_functions=False)
+    changed = {int(node.name): _survivor(node, *seam[int(node.name)]) for node in bare.nodes}
+    unchanged: dict[str, str] = {}
     return [
-        _Survivor(
-            int(node.name),
-            tuple(item.name for item in node.inputs),
-            tuple(item.name for item in node.outputs),
-            node.op == "Pool",
-        )
-        for node in bare_graph.nodes
+        changed.get(index) or _Survivor(index, unchanged, unchanged)
+        for index in live
+        if index in changed or index not in seam
     ]
+
+
+def _seam(supergraph: SuperGraph, selection: Selection, live: Sequence[int]) -> dict[int, tuple[list[str], list[str]]]:
+    """Return for each node of the seam what it reads of the tensors that meet at pools, and all that it makes."""
+    graph = supergraph.graph
+    chosen = dict(zip(selection.pools, selection.indices, strict=True))
+    selected = {
+        index: graph.node[index].input[1 + chosen[supergraph.marks[index].pool]]
+        for index in live
+        if index in supergraph.marks
+    }
+    meeting = {*selected.values(), *(graph.node[index].output[0] for index in selected)}
+    seam = {}
+    for index in live:
+        made = [name for name in graph.node[index].output if name]
+        if index in selected:
+            seam[index] = ([selected[index]], made)
+            continue
+        reads = [name for name in supergraph.node_reads[index] if name in meeting]
+        if reads or not meeting.isdisjoint(made):
+            seam[index] = (reads, made)
+    return seam
+
+
+def _survivor(node: gs.Node, reads: list[str], made: list[str]) -> _Survivor:
+    """Compare what a node reads and makes after the surgery with what it did before."""
+    now = [tensor.name for tensor in node.inputs]
+    renamed_reads = {old: new for old, new in zip(reads, now, strict=True) if old != new}
+    outputs = [tensor.name for tensor in node.outputs]
+    renamed_outputs = {old: new for old, new in zip(made, outputs, strict=True) if old != new}
+    return _Survivor(int(node.name), renamed_reads, renamed_outputs, now[0] if node.op == "Pool" else None)
+
+
+def _live(supergraph: SuperGraph, selection: Selection) -> Iterator[int]:
+    """Iterate over the nodes that are live under a selection; each condition is evaluated once."""
+    holds: dict[Condition, bool] = {}
+    for index, condition in enumerate(supergraph.node_conditions):
+        known = holds.get(condition)
+        if known is None:
+            known = holds[condition] = bool(condition.at(selection.indices))
+        if known:
+            yield index
 
 
 def _collapse(pool: gs.Node, graph_outputs: set[str]) -> None:
@@ -150,18 +177,23 @@ def _position(items: Iterable[gs.Variable], wanted: gs.Variable) -> int:
     return next(position for position, item in enumerate(items) if item is wanted)
 
 
-def _assemble(target: GraphProto, source: GraphProto, survivors: list[_Survivor]) -> None:
+def _assemble(target: GraphProto, supergraph: SuperGraph, survivors: list[_Survivor]) -> None:
     """Fill the subnet's graph: everything of the source graph that the surviving nodes still need."""
-    used = {name for survivor in survivors for name in survivor.reads}
-    used.update(value.name for value in source.output)
-    made = {name for survivor in survivors for name in survivor.outputs}
+    source = supergraph.graph
+    used = {value.name for value in source.output}
+    made: set[str] = set()
+    for survivor in survivors:
+        node = target.node.add()
+        _restore(node, source.node[survivor.index], survivor)
+        reads = supergraph.node_reads[survivor.index] if survivor.joined is None else [survivor.joined]
+        renamed = survivor.renamed_reads
+        used.update([renamed.get(name, name) for name in reads] if renamed else reads)
+        made.update(node.output)
     inputs = {value.name for value in source.input}
     for annotation in source.quantization_annotation:
         if annotation.tensor_name in used | made:
             used.update(entry.value for entry in annotation.quant_parameter_tensor_names)
 
-    for survivor in survivors:
-        _restore(target.node.add(), source.node[survivor.index], survivor)
     target.initializer.extend(tensor for tensor in source.initializer if tensor.name in used)
     target.sparse_initializer.extend(tensor for tensor in source.sparse_initializer if tensor.values.name in used)
     defaults = {tensor.name for tensor in source.initializer}
@@ -181,24 +213,21 @@ def _assemble(target: GraphProto, source: GraphProto, survivors: list[_Survivor]
 
 def _restore(target: NodeProto, source: NodeProto, survivor: _Survivor) -> None:
     """Copy a node, and give it the names that the surgery gave it."""
-    if survivor.joins:
-        target.CopyFrom(helper.make_node("Identity", survivor.reads, survivor.outputs, name=source.name))
+    if survivor.joined is not None:
+        target.CopyFrom(helper.make_node("Identity", [survivor.joined], source.output, name=source.name))
         return
     target.CopyFrom(source)
-    renamed = {old: new for old, new in zip(reads(source), survivor.reads, strict=True) if old != new}
-    if renamed:
-        _rename_reads(target, renamed)
-    outputs = iter(survivor.outputs)
-    for position, name in enumerate(target.output):
-        if name and name != (new := next(outputs)):
-            target.output[position] = new
+    if survivor.renamed_reads:
+        _rename_reads(target, survivor.renamed_reads)
+    for position, name in enumerate(target.output if survivor.renamed_outputs else ()):
+        target.output[position] = survivor.renamed_outputs.get(name, name)
 
 
 def _rename_reads(node: NodeProto, renamed: Mapping[str, str]) -> None:
     for position, name in enumerate(node.input):
         if name in renamed:
             node.input[position] = renamed[name]
-    for graph in subgraphs(node):
+    for graph in subgraphs(node) if has_subgraphs(node) else ():
         for inner in graph.node:
             _rename_reads(inner, renamed)
         for value in graph.output:

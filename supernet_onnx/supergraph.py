@@ -14,7 +14,7 @@ from onnx import GraphProto, ModelProto, NodeProto
 from supernet_onnx import marks, storage
 from supernet_onnx.diagram import Diagram, Diagrams
 from supernet_onnx.errors import MarkError
-from supernet_onnx.graph import check_topology, describe, reads, subgraphs
+from supernet_onnx.graph import check_topology, describe, has_subgraphs, reads, subgraphs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,6 +74,7 @@ class SuperGraph:
         pools: In the order in which the graph first uses them.
         marks: The decoded mark of each pool node, by node index.
         diagrams: The maker of all conditions; level i is ``pools[i]``.
+        node_reads: For each node of the main graph, the tensors that it reads (``graph.reads``).
         node_conditions: For each node of the main graph, when it is live.
         tensor_conditions: For each tensor that something reads, when it is read by something live. Tensors that
             no selection needs are absent or false.
@@ -84,6 +85,7 @@ class SuperGraph:
     pools: tuple[Pool, ...]
     marks: Mapping[int, Mark] = field(repr=False)
     diagrams: Diagrams = field(repr=False)
+    node_reads: tuple[list[str], ...] = field(repr=False)
     node_conditions: tuple[Condition, ...] = field(repr=False)
     tensor_conditions: Mapping[str, Condition] = field(repr=False)
 
@@ -119,14 +121,15 @@ def read(source: ModelProto | Path | str) -> SuperGraph:
     else:
         model, directory = storage.load(source), Path(source).absolute().parent
     _check_format(model)
-    check_topology(model.graph)
+    node_reads = tuple(reads(node) for node in model.graph.node)
+    check_topology(model.graph, node_reads)
     _check_places(model)
     found = {i: marks.decode(node) for i, node in enumerate(model.graph.node) if marks.is_pool(node)}
     pools = _pools(model.graph, found)
     diagrams = Diagrams([len(pool.branches) for pool in pools])
     levels = {pool.name: level for level, pool in enumerate(pools)}
-    node_conditions, tensor_conditions = _sweep(model.graph, found, levels, diagrams)
-    return SuperGraph(model, directory, pools, found, diagrams, node_conditions, tensor_conditions)
+    node_conditions, tensor_conditions = _sweep(model.graph, node_reads, found, levels, diagrams)
+    return SuperGraph(model, directory, pools, found, diagrams, node_reads, node_conditions, tensor_conditions)
 
 
 def format_version(model: ModelProto) -> str | None:
@@ -155,20 +158,23 @@ def _check_places(model: ModelProto) -> None:
         if function.domain == marks.DOMAIN:
             continue
         for node in function.node:
-            _refuse_nested(node, f"local function '{function.domain}::{function.name}'", deep=False)
+            _refuse_pool(node, f"local function '{function.domain}::{function.name}'")
     for node in model.graph.node:
-        _refuse_nested(node, describe(node), deep=True)
+        if has_subgraphs(node):
+            for graph in subgraphs(node):
+                for inner in graph.node:
+                    _refuse_pool(inner, describe(node))
 
 
-def _refuse_nested(node: NodeProto, where: str, *, deep: bool) -> None:
-    if not deep and marks.is_pool(node):
+def _refuse_pool(node: NodeProto, where: str) -> None:
+    if marks.is_pool(node):
         raise MarkError(
             f"pool '{marks.decode(node).pool}', {describe(node)}: stands inside {where}; "
             "a pool must stand in the main graph: inline the function or move the pool out of the control flow"
         )
     for graph in subgraphs(node):
         for inner in graph.node:
-            _refuse_nested(inner, where, deep=False)
+            _refuse_pool(inner, where)
 
 
 def _pools(graph: GraphProto, found: Mapping[int, Mark]) -> tuple[Pool, ...]:
@@ -209,7 +215,11 @@ def _check_same(mark: Mark, first: Mark, where: str) -> None:
 
 
 def _sweep(
-    graph: GraphProto, found: Mapping[int, Mark], levels: Mapping[str, int], diagrams: Diagrams
+    graph: GraphProto,
+    node_reads: Sequence[Sequence[str]],
+    found: Mapping[int, Mark],
+    levels: Mapping[str, int],
+    diagrams: Diagrams,
 ) -> tuple[tuple[Condition, ...], dict[str, Condition]]:
     """Fill in all conditions in one pass from the outputs back: live is what something live reads."""
     needed: dict[str, Condition] = dict.fromkeys((value.name for value in graph.output), diagrams.true)
@@ -230,7 +240,7 @@ def _sweep(
             continue
         mark = found.get(index)
         if mark is None:
-            need(reads(node), live)
+            need(node_reads[index], live)
             continue
         level = levels[mark.pool]
         for i, name in enumerate(node.input[1:]):

@@ -83,7 +83,7 @@ def structure(program: torch.export.ExportedProgram, pools: Mapping[str, SuperNe
         tensor = value.const_value
         if tensor is not None and tensor.size > _STRUCTURAL:
             value.const_value = ir.ExternalTensor(
-                _PLACE_OF_WEIGHTS, 0, tensor.nbytes, tensor.dtype, shape=tensor.shape, name=value.name or ""
+                _PLACE_OF_WEIGHTS, 0, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=value.name or ""
             )
     return _mark(ir.to_proto(translated), pools)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -66,8 +66,7 @@ def choose(theta: Tensor, index: int, outputs: Sequence[Tensor]) -> Tensor:
     chosen branch receives the whole gradient and the others none. What the others computed does not touch the
     value, not even if it is infinite.
     """
-    chosen: Tensor = _Choose.apply(theta, index, *outputs)
-    return chosen
+    return cast("Tensor", _Choose.apply(theta, index, *outputs))  # type: ignore[no-untyped-call]  # torch's, untyped
 
 
 class _Choose(torch.autograd.Function):

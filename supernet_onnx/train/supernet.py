@@ -83,7 +83,7 @@ class SuperNet(nn.Module):
     @cost_specification.setter
     def cost_specification(self, specification: Metric | Mapping[str, Metric]) -> None:
         named: dict[str | None, Metric] = (
-            dict(specification) if isinstance(specification, Mapping) else {None: specification}
+            {**specification} if isinstance(specification, Mapping) else {None: specification}
         )
         measured = measure(self._supergraph, {metric.name: metric for metric in named.values()}.values())
         self._cost_specification = specification
