@@ -82,8 +82,9 @@ def structure(program: torch.export.ExportedProgram, pools: Mapping[str, SuperNe
     for value in translated.graph.initializers.values():
         tensor = value.const_value
         if tensor is not None and tensor.size > _STRUCTURAL:
+            shape = ir.Shape(tensor.shape.numpy())
             value.const_value = ir.ExternalTensor(
-                _PLACE_OF_WEIGHTS, 0, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=value.name or ""
+                _PLACE_OF_WEIGHTS, 0, tensor.nbytes, tensor.dtype, shape=shape, name=value.name or ""
             )
     return _mark(ir.to_proto(translated), pools)
 

@@ -48,6 +48,8 @@ class ExpectedCost:
             costs[row, : len(amounts)] = torch.tensor(amounts, dtype=torch.float64)
         self._costs = costs.view(-1)
         self._gather = _padding([len(pool) for pool in self._pools], width)
+        self._never = torch.full((1,), -torch.inf)
+        self._ones = [1.0] * len(self._pools)
         self._levels, self._joint = _plan(parts.joint, len(self._pools))
 
     def __call__(self) -> Tensor:
@@ -65,16 +67,17 @@ class ExpectedCost:
     def _theta(self, alphas: Sequence[Tensor]) -> Tensor:
         """Return the weights of all pools, ``(pools, widest pool)``, 0 where a pool has fewer branches."""
         if self._gather is None:
-            logits = torch.stack(list(alphas))
+            logits = torch.stack(list(alphas)).to(self._costs.dtype)
         else:
-            never = alphas[0].new_full((1,), -torch.inf)
-            logits = torch.cat([*alphas, never])[self._gather]
+            logits = torch.cat([*alphas, self._never]).to(self._costs.dtype)[self._gather]
         scales = [1.0 if pool.gumbel_softmax else 1.0 / pool.temperature for pool in self._pools]
-        if any(scale != 1.0 for scale in scales):
+        if scales != self._ones:
             logits = logits * torch.tensor(scales, dtype=logits.dtype, device=logits.device)[:, None]
-        theta = torch.softmax(logits, -1, dtype=self._costs.dtype)
+        # torch.softmax starts threads even for this little, which takes milliseconds on a machine that is busy
+        exponentials = (logits - logits.detach().amax(-1, keepdim=True)).exp()
+        theta = exponentials / exponentials.sum(-1, keepdim=True)
         hard = [pool.hard_softmax for pool in self._pools]
-        if any(hard):
+        if True in hard:
             mask = torch.tensor(hard, device=theta.device)[:, None]
             theta = torch.where(mask, sampling.straight_through(theta), theta)
         return theta
@@ -93,6 +96,7 @@ class ExpectedCost:
         dtype = torch.float32 if device.type == "mps" else torch.float64
         self._costs = self._costs.to(device, dtype)
         self._gather = None if self._gather is None else self._gather.to(device)
+        self._never = self._never.to(device)
         self._levels = [(level, children.to(device)) for level, children in self._levels]
         self._joint = (self._joint[0].to(device), self._joint[1].to(device, dtype))
 

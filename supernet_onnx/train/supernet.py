@@ -20,6 +20,7 @@ from supernet_onnx.train.pricing import ExpectedCost
 
 if TYPE_CHECKING:
     from supernet_onnx.cost import Metric
+    from supernet_onnx.supergraph import SuperGraph
 
 __all__ = ["SuperNet"]
 
@@ -76,16 +77,21 @@ class SuperNet(nn.Module):
         return self.model(*args, **kwargs)
 
     @property
+    def supergraph(self) -> SuperGraph:
+        """The marked ONNX graph on which everything is priced; its large weights are left out."""
+        return self._supergraph
+
+    @property
     def cost_specification(self) -> Metric | Mapping[str, Metric]:
         """What is counted: a metric, or several by name. Setting it prices the supernet anew."""
         return self._cost_specification
 
     @cost_specification.setter
     def cost_specification(self, specification: Metric | Mapping[str, Metric]) -> None:
-        named: dict[str | None, Metric] = (
-            {**specification} if isinstance(specification, Mapping) else {None: specification}
-        )
-        measured = measure(self._supergraph, {metric.name: metric for metric in named.values()}.values())
+        named: dict[str | None, Metric] = {None: specification} if not isinstance(specification, Mapping) else {}
+        if isinstance(specification, Mapping):
+            named.update(specification.items())
+        measured = measure(self._supergraph, {id(metric): metric for metric in named.values()}.values())
         self._cost_specification = specification
         self._costs = {
             name: ExpectedCost(measured[metric.name], self._pools, trunk=self.full_cost)
