@@ -11,10 +11,11 @@ A condition is a diagram whose leaves are 0 and 1. A sum of amounts under condit
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 __all__ = ["Diagram", "Diagrams", "Number"]
 
@@ -105,7 +106,8 @@ class Diagrams:
         return self  # what it made is known by identity
 
     def constant(self, value: Number) -> Diagram:
-        """Return the function that is ``value`` everywhere."""
+        """Return the function that is ``value`` everywhere; nan is equal to nothing and has none."""
+        assert not math.isnan(value)
         leaf = self._leaves.get(value)
         if leaf is None:
             leaf = self._leaves[value] = self._make(_LEAF, (), value)
@@ -132,49 +134,74 @@ class Diagrams:
 
     def both(self, a: Diagram, b: Diagram) -> Diagram:
         """Return the conjunction of two conditions."""
-        if a is b or b is self.true or a is self.false:
-            return a
-        if a is self.true or b is self.false:
-            return b
-        return self._combine(a, b, self.both, self._both)
+        known = self._and(a, b)
+        return self._combine(a, b, self._and, self._both) if known is None else known
 
     def either(self, a: Diagram, b: Diagram) -> Diagram:
         """Return the disjunction of two conditions."""
-        if a is b or b is self.false or a is self.true:
-            return a
-        if a is self.false or b is self.true:
-            return b
-        return self._combine(a, b, self.either, self._either)
+        known = self._or(a, b)
+        return self._combine(a, b, self._or, self._either) if known is None else known
+
+    def any_of(self, conditions: Iterable[Diagram]) -> Diagram:
+        """Return the disjunction of many conditions: those of later levels first, so that each step is short."""
+        result = self.false
+        for condition in sorted(set(conditions), key=lambda condition: (-condition.level, condition.uid)):
+            result = self.either(result, condition)
+        return result
 
     def pointwise(self, function: Callable[[Number, Number], Number], a: Diagram, b: Diagram) -> Diagram:
         """Return the function ``function(a, b)`` of two diagrams of any leaves."""
-        memo: dict[tuple[int, int], Diagram] = {}
 
-        def apply(a: Diagram, b: Diagram) -> Diagram:
-            if a.is_leaf and b.is_leaf:
-                return self.constant(function(a.value, b.value))
-            return self._combine(a, b, apply, memo)
+        def known(a: Diagram, b: Diagram) -> Diagram | None:
+            return self.constant(function(a.value, b.value)) if a.is_leaf and b.is_leaf else None
 
-        return apply(a, b)
+        of_leaves = known(a, b)
+        return self._combine(a, b, known, {}) if of_leaves is None else of_leaves
 
     def _make(self, level: int, children: tuple[Diagram, ...], value: Number) -> Diagram:
         self._made += 1
         return Diagram(self._made, level, children, value)
 
+    def _and(self, a: Diagram, b: Diagram) -> Diagram | None:
+        if a is b or b is self.true or a is self.false:
+            return a
+        if a is self.true or b is self.false:
+            return b
+        return None
+
+    def _or(self, a: Diagram, b: Diagram) -> Diagram | None:
+        if a is b or b is self.false or a is self.true:
+            return a
+        if a is self.false or b is self.true:
+            return b
+        return None
+
     def _combine(
         self,
         a: Diagram,
         b: Diagram,
-        apply: Callable[[Diagram, Diagram], Diagram],
+        known: Callable[[Diagram, Diagram], Diagram | None],
         memo: dict[tuple[int, int], Diagram],
     ) -> Diagram:
-        """Apply an operation choice by choice at the higher of two levels, each pair of nodes once."""
-        key = (a.uid, b.uid)
-        known = memo.get(key)
-        if known is None:
-            level = min(a.level, b.level)
+        """Apply an operation choice by choice at the higher of two levels, each pair of nodes once.
+
+        ``known`` gives the result where nothing need be asked. A stack, for the depth is the number of variables.
+        """
+        waiting = [(a, b)]
+        while (a.uid, b.uid) not in memo:
+            x, y = waiting[-1]
+            level = min(x.level, y.level)
             size = self.sizes[level]
-            of_a = a.children if a.level == level else (a,) * size
-            of_b = b.children if b.level == level else (b,) * size
-            known = memo[key] = self.ask(level, [apply(x, y) for x, y in zip(of_a, of_b, strict=True)])
-        return known
+            of_x = x.children if x.level == level else (x,) * size
+            of_y = y.children if y.level == level else (y,) * size
+            children: list[Diagram] = []
+            for pair in zip(of_x, of_y, strict=True):
+                child = known(*pair) or memo.get((pair[0].uid, pair[1].uid))
+                if child is None:
+                    waiting.append(pair)
+                else:
+                    children.append(child)
+            if len(children) == size:
+                memo[x.uid, y.uid] = self.ask(level, children)
+                waiting.pop()
+        return memo[a.uid, b.uid]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "captured",
     "check_topology",
+    "defined",
     "describe",
     "has_subgraphs",
     "initializer_names",
@@ -55,6 +56,16 @@ def captured(graph: GraphProto) -> set[str]:
         own.update(node.output)
     outer.update(value.name for value in graph.output if value.name not in own)
     return outer
+
+
+def defined(graph: GraphProto) -> set[str]:
+    """Return the tensors that a nested graph makes for itself, at any depth."""
+    names = {value.name for value in graph.input} | initializer_names(graph)
+    for node in graph.node:
+        names.update(node.output)
+        for inner in subgraphs(node):
+            names |= defined(inner)
+    return names
 
 
 def reads(node: NodeProto) -> list[str]:

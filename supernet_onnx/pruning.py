@@ -7,15 +7,17 @@ survives stays what it was, byte for byte. This is the only module that imports 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import onnx_graphsurgeon as gs
-from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, helper
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorAnnotation, helper
 
 from supernet_onnx import marks
-from supernet_onnx.graph import has_subgraphs, subgraphs
+from supernet_onnx.errors import MarkError
+from supernet_onnx.graph import captured, defined, has_subgraphs, initializer_names, subgraphs
+from supernet_onnx.selection import check
 
 if TYPE_CHECKING:
     from supernet_onnx.selection import Selection
@@ -25,20 +27,16 @@ __all__ = ["prune"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Survivor:
-    """A node that is left after the surgery, and the names that the surgery gave it.
+class _Surgery:
+    """What collapsing the live pools changes.
 
     Attributes:
-        index: Its place in the original graph.
-        renamed_reads: What it reads under another name now, ``{old: new}``.
-        renamed_outputs: What it makes under another name now.
-        joined: The tensor that it reads if it is a pool node that must stay, as an Identity; else None.
+        names: Tensors that have another name now, ``{old: new}``, for those who make and who read them.
+        joined: The pool nodes that must stay, as an Identity, and the tensor that each reads, ``{index: name}``.
     """
 
-    index: int
-    renamed_reads: Mapping[str, str]
-    renamed_outputs: Mapping[str, str]
-    joined: str | None = None
+    names: Mapping[str, str]
+    joined: Mapping[int, str]
 
 
 def prune(supergraph: SuperGraph, selection: Selection) -> ModelProto:
@@ -49,7 +47,7 @@ def prune(supergraph: SuperGraph, selection: Selection) -> ModelProto:
     their names, types and order. What survives is unchanged, but for the names of tensors that met at a pool: its
     consumers read the selected branch's output, which takes the pool's name where the pool was a graph output. An
     Identity is left only where a pool that is a graph output meets a tensor whose name must stay: a graph input,
-    an initializer, or another graph output.
+    an initializer, or another graph output; or where a nested graph uses the name for a tensor of its own.
 
     Args:
         supergraph: Not changed. External data are neither read nor copied; the subnet refers to them.
@@ -57,8 +55,16 @@ def prune(supergraph: SuperGraph, selection: Selection) -> ModelProto:
 
     Returns:
         A new model. Equal arguments give equal bytes.
+
+    Raises:
+        MarkError: The model has no pool.
+        ValueError: The selection was made for another supergraph.
     """
-    survivors = _operate(supergraph, selection)
+    if not supergraph.pools:
+        raise MarkError("the model has no pool, so there is nothing to select: export it with SuperNet.export_onnx")
+    check(supergraph, selection)
+    live = list(_live(supergraph, selection))
+    surgery = _operate(supergraph, selection, live)
     source = supergraph.model
     subnet = ModelProto()
     for field, value in source.ListFields():
@@ -67,7 +73,7 @@ def prune(supergraph: SuperGraph, selection: Selection) -> ModelProto:
     subnet.metadata_props.extend(
         entry for entry in source.metadata_props if entry.key not in (marks.FORMAT_KEY, marks.VERSION_KEY)
     )
-    _assemble(subnet.graph, supergraph, survivors)
+    _assemble(subnet.graph, supergraph, live, surgery)
     functions = _live_functions(source.functions, subnet.graph)
     subnet.functions.extend(functions)
     domains = {"", "ai.onnx", *_domains(subnet.graph.node)}
@@ -77,69 +83,58 @@ def prune(supergraph: SuperGraph, selection: Selection) -> ModelProto:
     return subnet
 
 
-def _operate(supergraph: SuperGraph, selection: Selection) -> list[_Survivor]:
-    """Collapse the live pools on a bare graph-surgeon graph, and return the nodes that are left, in order.
+def _operate(supergraph: SuperGraph, selection: Selection, live: Sequence[int]) -> _Surgery:
+    """Collapse the live pools on a bare graph-surgeon graph: the seam, where branches meet the rest.
 
-    The bare graph is the seam: the live pools, and the live nodes that read a pool or make what one selects. What
-    the seam's other nodes make is read by the rest of the graph, which keeps its names; it is the seam's output.
+    It holds the live pools, the nodes that make what these select, and for each tensor that meets at a pool one node
+    that stands for all its readers. The rest of the graph keeps its names.
     """
-    live = list(_live(supergraph, selection))
-    seam = _seam(supergraph, selection, live)
-    graph_outputs = {value.name for value in supergraph.graph.output}
-    tensors = {name: gs.Variable(name) for names in seam.values() for name in (*names[0], *names[1])}
-    bare = gs.Graph(outputs=[tensors[name] for name in graph_outputs if name in tensors])
-    for index, (reads, made) in seam.items():
-        node = gs.Node(
-            op="Pool" if index in supergraph.marks else "Node",
-            name=str(index),
-            inputs=[tensors[name] for name in reads],
-            outputs=[tensors[name] for name in made],
-        )
-        bare.nodes.append(node)
-        if node.op != "Pool":
-            bare.outputs.extend(node.outputs)
-    for node in list(bare.nodes):
-        if node.op == "Pool":
-            _collapse(node, graph_outputs)
-    bare.cleanup(recurse_subgraphs=False, recurse_functions=False)
-    changed = {int(node.name): _survivor(node, *seam[int(node.name)]) for node in bare.nodes}
-    unchanged: dict[str, str] = {}
-    return [
-        changed.get(index) or _Survivor(index, unchanged, unchanged)
-        for index in live
-        if index in changed or index not in seam
-    ]
-
-
-def _seam(supergraph: SuperGraph, selection: Selection, live: Sequence[int]) -> dict[int, tuple[list[str], list[str]]]:
-    """Return for each node of the seam what it reads of the tensors that meet at pools, and all that it makes."""
-    graph = supergraph.graph
+    nodes = supergraph.graph.node
     chosen = dict(zip(selection.pools, selection.indices, strict=True))
-    selected = {
-        index: graph.node[index].input[1 + chosen[supergraph.marks[index].pool]]
-        for index in live
-        if index in supergraph.marks
-    }
-    meeting = {*selected.values(), *(graph.node[index].output[0] for index in selected)}
-    seam = {}
+    selected = {i: nodes[i].input[1 + chosen[mark.pool]] for i in live if (mark := supergraph.marks.get(i))}
+    fixed = {value.name for value in supergraph.graph.output}
+    inner = {name for i in live if has_subgraphs(nodes[i]) for graph in subgraphs(nodes[i]) for name in defined(graph)}
+    seam = _Seam(dict.fromkeys(name for i, source in selected.items() for name in (source, nodes[i].output[0])))
     for index in live:
-        made = [name for name in graph.node[index].output if name]
         if index in selected:
-            seam[index] = ([selected[index]], made)
-            continue
-        reads = [name for name in supergraph.node_reads[index] if name in meeting]
-        if reads or not meeting.isdisjoint(made):
-            seam[index] = (reads, made)
-    return seam
+            _collapse(seam.add_pool(index, selected[index], nodes[index].output[0]), fixed, inner)
+        else:
+            seam.add_maker(nodes[index].output)
+    return seam.clean(fixed)
 
 
-def _survivor(node: gs.Node, reads: list[str], made: list[str]) -> _Survivor:
-    """Compare what a node reads and makes after the surgery with what it did before."""
-    now = [tensor.name for tensor in node.inputs]
-    renamed_reads = {old: new for old, new in zip(reads, now, strict=True) if old != new}
-    outputs = [tensor.name for tensor in node.outputs]
-    renamed_outputs = {old: new for old, new in zip(made, outputs, strict=True) if old != new}
-    return _Survivor(int(node.name), renamed_reads, renamed_outputs, now[0] if node.op == "Pool" else None)
+class _Seam:
+    """A bare graph of the given tensors, each with one node that stands for all its readers."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.tensors = {name: gs.Variable(name) for name in names}
+        self.readers = {
+            name: gs.Node("Readers", inputs=[tensor], outputs=[gs.Variable(f"\0{name}")])  # no tensor is named so
+            for name, tensor in self.tensors.items()
+        }
+        self.graph = gs.Graph(nodes=list(self.readers.values()))
+
+    def add_pool(self, index: int, source: str, target: str) -> gs.Node:
+        """Add a pool that reads what stands for ``source`` by now."""
+        inputs = list(self.readers[source].inputs)
+        pool = gs.Node("Pool", str(index), inputs=inputs, outputs=[self.tensors[target]])
+        self.graph.nodes.append(pool)
+        return pool
+
+    def add_maker(self, outputs: Iterable[str]) -> None:
+        """Add a node if it makes one of the tensors."""
+        made = [self.tensors[name] for name in outputs if name in self.tensors]
+        if made:
+            self.graph.nodes.append(gs.Node("Maker", outputs=made))
+
+    def clean(self, fixed: set[str]) -> _Surgery:
+        """Remove what nothing reads, and tell what is left."""
+        self.graph.outputs = [output for node in self.readers.values() for output in node.outputs]
+        self.graph.outputs += [tensor for name, tensor in self.tensors.items() if name in fixed]
+        self.graph.cleanup(recurse_subgraphs=False, recurse_functions=False)
+        now = {name: node.inputs[0].name for name, node in self.readers.items()}
+        joined = {int(node.name): node.inputs[0].name for node in self.graph.nodes if node.op == "Pool"}
+        return _Surgery({old: new for old, new in now.items() if old != new}, joined)
 
 
 def _live(supergraph: SuperGraph, selection: Selection) -> Iterator[int]:
@@ -153,85 +148,100 @@ def _live(supergraph: SuperGraph, selection: Selection) -> Iterator[int]:
             yield index
 
 
-def _collapse(pool: gs.Node, graph_outputs: set[str]) -> None:
-    """Join the pool's selected branch output, its only input, to the pool's consumers."""
+def _collapse(pool: gs.Node, fixed: set[str], inner: set[str]) -> None:
+    """Join the pool's selected branch output, its only input, to the pool's readers, if one of the names may go.
+
+    The pool was added last, so it is the last reader of its input.
+    """
     source, target = pool.inputs[0], pool.outputs[0]
-    if target.name not in graph_outputs:
-        _move_consumers(target, source)
-    elif source.inputs and source.name not in graph_outputs:
-        producer = source.inputs[0]
+    if target.name not in fixed and source.name not in inner:
+        del source.outputs[-1]
+        _move_readers(target, source)
+    elif target.name in fixed and source.inputs and source.name not in fixed and target.name not in inner:
+        maker = source.inputs[0]
+        del source.outputs[-1]
         pool.outputs.clear()
-        pool.inputs.clear()
-        producer.outputs[_position(producer.outputs, source)] = target
-        _move_consumers(source, target)
+        maker.outputs[_position(maker.outputs, source)] = target
+        _move_readers(source, target)
 
 
-def _move_consumers(old: gs.Variable, new: gs.Variable) -> None:
-    for consumer in list(old.outputs):
-        for position, item in enumerate(consumer.inputs):
-            if item is old:
-                consumer.inputs[position] = new
+def _move_readers(old: gs.Variable, new: gs.Variable) -> None:
+    for node in list(old.outputs):
+        node.inputs[0] = new
 
 
 def _position(items: Iterable[gs.Variable], wanted: gs.Variable) -> int:
     return next(position for position, item in enumerate(items) if item is wanted)
 
 
-def _assemble(target: GraphProto, supergraph: SuperGraph, survivors: list[_Survivor]) -> None:
-    """Fill the subnet's graph: everything of the source graph that the surviving nodes still need."""
-    source = supergraph.graph
-    used = {value.name for value in source.output}
-    made: set[str] = set()
-    for survivor in survivors:
-        node = target.node.add()
-        _restore(node, source.node[survivor.index], survivor)
-        reads = supergraph.node_reads[survivor.index] if survivor.joined is None else [survivor.joined]
-        renamed = survivor.renamed_reads
-        used.update([renamed.get(name, name) for name in reads] if renamed else reads)
-        made.update(node.output)
-    inputs = {value.name for value in source.input}
-    for annotation in source.quantization_annotation:
-        if annotation.tensor_name in used | made:
-            used.update(entry.value for entry in annotation.quant_parameter_tensor_names)
-
+def _assemble(target: GraphProto, supergraph: SuperGraph, live: Iterable[int], surgery: _Surgery) -> None:
+    """Fill the subnet's graph: the live nodes, and everything of the source graph that they still need."""
+    source, names = supergraph.graph, surgery.names
+    present = {value.name for value in source.output}  # what a node reads or makes
+    renamed: dict[str, str] = {}
+    for index in live:
+        node, reads = source.node[index], supergraph.node_reads[index]
+        if index in surgery.joined:
+            reads = [surgery.joined[index]]
+            target.node.append(helper.make_node("Identity", reads, node.output, name=node.name))
+        elif index in supergraph.marks:
+            continue
+        else:
+            _restore(target.node.add(), node, reads, names)
+            renamed.update((name, names[name]) for name in node.output if name in names)
+        present.update([names.get(name, name) for name in reads])
+        present.update(target.node[-1].output)
+    target.quantization_annotation.extend(_annotations(source, present, renamed))
+    used = present.union(
+        entry.value for annotation in target.quantization_annotation for entry in annotation.quant_parameter_tensor_names
+    )
     target.initializer.extend(tensor for tensor in source.initializer if tensor.name in used)
     target.sparse_initializer.extend(tensor for tensor in source.sparse_initializer if tensor.values.name in used)
-    defaults = {tensor.name for tensor in source.initializer}
+    defaults = initializer_names(source)
     target.input.extend(value for value in source.input if value.name in used or value.name not in defaults)
-    outputs = {value.name for value in source.output}
-    kept = (used | made | inputs) - outputs
-    was_output = {value.name for value in source.value_info} & outputs
-    target.value_info.extend(value for value in source.value_info if value.name in kept | was_output)
-    target.quantization_annotation.extend(
-        annotation for annotation in source.quantization_annotation if annotation.tensor_name in used | made
-    )
+    used.update(value.name for value in target.input)
+    target.value_info.extend(value for value in source.value_info if value.name in used)
     done = ("node", "initializer", "sparse_initializer", "input", "value_info", "quantization_annotation")
     for field, value in source.ListFields():
         if field.name not in done:
             _copy_field(target, field.name, value)
 
 
-def _restore(target: NodeProto, source: NodeProto, survivor: _Survivor) -> None:
-    """Copy a node, and give it the names that the surgery gave it."""
-    if survivor.joined is not None:
-        target.CopyFrom(helper.make_node("Identity", [survivor.joined], source.output, name=source.name))
-        return
+def _annotations(source: GraphProto, present: Collection[str], renamed: Mapping[str, str]) -> Iterator[TensorAnnotation]:
+    """Iterate over the quantization annotations of what is left; a renamed tensor takes its own along."""
+    annotated = {annotation.tensor_name for annotation in source.quantization_annotation}
+    for annotation in source.quantization_annotation:
+        name = annotation.tensor_name
+        if name in present:
+            yield annotation
+        elif name in renamed and renamed[name] not in annotated:
+            moved = TensorAnnotation()
+            moved.CopyFrom(annotation)
+            moved.tensor_name = renamed[name]
+            yield moved
+
+
+def _restore(target: NodeProto, source: NodeProto, reads: Iterable[str], names: Mapping[str, str]) -> None:
+    """Copy a node, and give the tensors that it reads and makes the names that the surgery gave them."""
     target.CopyFrom(source)
-    if survivor.renamed_reads:
-        _rename_reads(target, survivor.renamed_reads)
-    for position, name in enumerate(target.output if survivor.renamed_outputs else ()):
-        target.output[position] = survivor.renamed_outputs.get(name, name)
+    if not names.keys().isdisjoint(reads):
+        _rename_reads(target, names)
+    if not names.keys().isdisjoint(source.output):
+        target.output[:] = [names.get(name, name) for name in source.output]
 
 
-def _rename_reads(node: NodeProto, renamed: Mapping[str, str]) -> None:
+def _rename_reads(node: NodeProto, names: Mapping[str, str]) -> None:
     for position, name in enumerate(node.input):
-        if name in renamed:
-            node.input[position] = renamed[name]
+        if name in names:
+            node.input[position] = names[name]
     for graph in subgraphs(node) if has_subgraphs(node) else ():
-        for inner in graph.node:
-            _rename_reads(inner, renamed)
-        for value in graph.output:
-            value.name = renamed.get(value.name, value.name)
+        outer = captured(graph)
+        seen = {old: new for old, new in names.items() if old in outer}
+        for inner in graph.node if seen else ():
+            _rename_reads(inner, seen)
+        for value in graph.output if seen else ():
+            if value.name in seen:
+                value.name = seen[value.name]
 
 
 def _live_functions(functions: Iterable[FunctionProto], graph: GraphProto) -> list[FunctionProto]:

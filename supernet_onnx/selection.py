@@ -15,7 +15,7 @@ from supernet_onnx.errors import SelectionError
 if TYPE_CHECKING:
     from supernet_onnx.supergraph import Pool, SuperGraph
 
-__all__ = ["Selection", "argmax", "count", "every", "from_json", "parse", "resolve", "sample"]
+__all__ = ["Selection", "argmax", "check", "count", "every", "from_json", "parse", "resolve", "sample"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,20 @@ def argmax(supergraph: SuperGraph) -> Selection:
         SelectionError: A pool's weights are computed in the graph instead of stored.
     """
     return resolve(supergraph, {})
+
+
+def check(supergraph: SuperGraph, selection: Selection) -> None:
+    """Check that a selection fits a supergraph.
+
+    Raises:
+        ValueError: It was made for another one: its pools or branches are not this one's.
+    """
+    fits = selection.pools == tuple(pool.name for pool in supergraph.pools) and all(
+        0 <= i < len(pool.branches) and pool.branches[i].name == name
+        for pool, i, name in zip(supergraph.pools, selection.indices, selection.branches, strict=True)
+    )
+    if not fits:
+        raise ValueError("the selection was made for another supergraph; make it with resolve() for this one")
 
 
 def parse(supergraph: SuperGraph, pairs: Iterable[str], *, base: Mapping[str, int | str] | None = None) -> Selection:

@@ -22,7 +22,7 @@ from supernet_onnx.errors import ModelError, OutputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["external_tensors", "load", "refuse_overwrite", "save", "serialize", "write"]
+__all__ = ["data_files", "external_tensors", "load", "refuse_overwrite", "save", "serialize", "write"]
 
 _ALIGNMENT: Final = 4096  # what memory mapping asks for
 _CHUNK: Final = 1 << 22
@@ -122,6 +122,12 @@ def external_tensors(model: ModelProto) -> Iterator[TensorProto]:
     for tensor in _tensors(model.graph):
         if tensor.data_location == TensorProto.EXTERNAL:
             yield tensor
+
+
+def data_files(model: ModelProto, directory: Path) -> list[Path]:
+    """Return the files that hold a model's external data, each once; they need not exist."""
+    entries = (entry for tensor in external_tensors(model) for entry in tensor.external_data)
+    return list(dict.fromkeys(directory / entry.value for entry in entries if entry.key == "location"))
 
 
 def _tensors(graph: GraphProto) -> Iterator[TensorProto]:

@@ -223,18 +223,25 @@ def _sweep(
 ) -> tuple[tuple[Condition, ...], dict[str, Condition]]:
     """Fill in all conditions in one pass from the outputs back: live is what something live reads."""
     needed: dict[str, Condition] = dict.fromkeys((value.name for value in graph.output), diagrams.true)
+    several: dict[str, list[Condition]] = {}  # of tensors read under several conditions, until all are known
     conditions: list[Condition] = [diagrams.false] * len(graph.node)
 
     def need(names: Sequence[str], condition: Condition) -> None:
         for name in names:
-            before = needed.get(name)
-            needed[name] = condition if before is None else diagrams.either(before, condition)
+            first = needed.setdefault(name, condition)
+            if first is not condition:
+                several.setdefault(name, [first]).append(condition)
+
+    def settle(name: str) -> Condition:
+        if name in several:
+            needed[name] = diagrams.any_of(several.pop(name))
+        return needed.get(name, diagrams.false)
 
     for index in range(len(graph.node) - 1, -1, -1):
         node = graph.node[index]
         live = diagrams.false
         for output in node.output:
-            live = diagrams.either(live, needed.get(output, diagrams.false))
+            live = diagrams.either(live, settle(output))
         conditions[index] = live
         if live is diagrams.false:
             continue
@@ -245,4 +252,6 @@ def _sweep(
         level = levels[mark.pool]
         for i, name in enumerate(node.input[1:]):
             need([name], diagrams.both(live, diagrams.literal(level, i)))
+    for name in list(several):
+        settle(name)
     return tuple(conditions), needed

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from supernet_onnx import SuperNetModule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def conv(channels: int = 4, kernel: int = 3, **options: object) -> nn.Conv2d:

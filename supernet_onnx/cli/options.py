@@ -1,0 +1,161 @@
+"""The arguments and options that verbs share, and what they mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from supernet_onnx.selection import Selection
+    from supernet_onnx.supergraph import SuperGraph
+
+__all__ = ["METRICS", "PATH", "check_dims", "check_targets", "choose", "common", "dims", "inputs", "selecting"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+METRICS: Final = ("params", "macs", "size")
+"""What is counted unless the user says otherwise."""
+
+PATH: Final = click.Path(path_type=Path)
+
+
+def common(command: Callable[P, R]) -> Callable[P, R]:
+    """Add ``--json`` and ``--debug``."""
+    command = click.option("--debug", is_flag=True, expose_value=False, help="Print tracebacks and onnxruntime's log.")(
+        command
+    )
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")(command)
+
+
+def selecting(command: Callable[P, R]) -> Callable[P, R]:
+    """Add ``--select`` and ``--selection``, for ``choose``."""
+    command = click.option(
+        "--selection", "selection_file", type=PATH, metavar="F.json", help="Read the selection from a file."
+    )(command)
+    return click.option(
+        "--select",
+        "pairs",
+        multiple=True,
+        metavar="POOL=BRANCH",
+        help="Choose a branch by name or index; over --selection, which is over the largest weight. Repeatable.",
+    )(command)
+
+
+def dims(command: Callable[P, R]) -> Callable[P, R]:
+    """Add ``--dim``."""
+    return click.option(
+        "--dim",
+        "dims",
+        multiple=True,
+        metavar="NAME=SIZE",
+        callback=_dims,
+        help="Bind a symbolic dim of the inputs. Repeatable.",
+    )(command)
+
+
+def inputs(command: Callable[P, R]) -> Callable[P, R]:
+    """Add ``--inputs``."""
+    return click.option(
+        "--inputs",
+        "inputs_file",
+        type=PATH,
+        metavar="F.npz",
+        help="Run on these arrays, named like the inputs, instead of on random ones.",
+    )(command)
+
+
+def choose(
+    supergraph: SuperGraph,
+    pairs: Sequence[str],
+    selection_file: Path | None,
+    *,
+    defaults: Mapping[str, int | str] | None = None,
+) -> Selection:
+    """Make the selection that ``--select`` and ``--selection`` ask for, over the defaults.
+
+    Raises:
+        SelectionError: The file cannot be read or is no selection, or a pool or branch is not there.
+    """
+    from supernet_onnx import selection
+    from supernet_onnx.errors import SelectionError
+
+    if selection_file is None:
+        return selection.parse(supergraph, pairs, base=defaults)
+    try:
+        base = selection.from_json(selection_file.read_text(encoding="utf-8"))
+        return selection.parse(supergraph, pairs, base={**(defaults or {}), **base})
+    except OSError as error:
+        raise SelectionError(f"'{selection_file}' cannot be read: {error.strerror}") from error
+    except (SelectionError, UnicodeDecodeError) as error:
+        raise SelectionError(f"'{selection_file}': {error}") from error
+
+
+def check_dims(supergraphs: Iterable[SuperGraph], sizes: Mapping[str, int]) -> None:
+    """Refuse a ``--dim`` that no model states, such as a misspelt one.
+
+    Raises:
+        click.BadParameter: There is one.
+    """
+    from supernet_onnx.shapes import type_of
+
+    known: dict[str, None] = {}
+    for supergraph in supergraphs:
+        graph = supergraph.graph
+        for values in (graph.input, graph.output, graph.value_info):
+            for value in values:
+                shape = type_of(value.type).shape if value.type.HasField("tensor_type") else None
+                known.update((dim, None) for dim in shape or () if isinstance(dim, str))
+    for name in sizes:
+        if name not in known:
+            raise click.BadParameter(
+                f"no dim is named '{name}'; the model's are: {', '.join(known) or 'none'}",
+                click.get_current_context(),
+                param_hint="--dim",
+            )
+
+
+def check_targets(
+    targets: Sequence[Path], *, inputs: Sequence[Path | None], supergraph: SuperGraph, force: bool
+) -> None:
+    """Refuse outputs that cannot be written or are also inputs, before any work is done.
+
+    Args:
+        targets: The files to be written.
+        inputs: The files that are read.
+        supergraph: The model that is read; the files of its external data are inputs too.
+        force: Whether an input may be replaced.
+
+    Raises:
+        OutputError: A target is a folder, its folder is missing, it is another target, or it is an input.
+    """
+    from supernet_onnx import storage
+    from supernet_onnx.errors import OutputError
+
+    read = [path for path in inputs if path is not None]
+    if supergraph.directory is not None:
+        read += storage.data_files(supergraph.model, supergraph.directory)
+    for path in targets:
+        if path.is_dir():
+            raise OutputError(f"output '{path}' is a folder; give a file name")
+        if not path.parent.is_dir():
+            raise OutputError(f"output '{path}': its folder does not exist; create it first")
+        if not force:
+            storage.refuse_overwrite(path, read)
+    if len({path.resolve() for path in targets}) < len(targets):
+        raise OutputError(f"output '{targets[0]}' is named twice; give the selection a file of its own")
+
+
+def _dims(context: click.Context, parameter: click.Parameter, pairs: Sequence[str]) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for pair in pairs:
+        name, _, size = pair.rpartition("=")
+        if not name or not (size.isascii() and size.isdigit()) or int(size) < 1:
+            raise click.BadParameter(f"'{pair}' is not NAME=SIZE with a size of at least 1", context, parameter)
+        if sizes.setdefault(name, int(size)) != int(size):
+            raise click.BadParameter(f"dim '{name}' is given two sizes, {sizes[name]} and {size}", context, parameter)
+    return sizes

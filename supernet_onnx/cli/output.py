@@ -1,0 +1,110 @@
+"""What the verbs print: results on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import threading
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from supernet_onnx.report import Part, Report
+
+__all__ = ["progress", "show"]
+
+_PATIENCE: Final = 1.0  # seconds before a wait is explained
+_REFRESHES: Final = 4  # a second; few, for what is measured must not be disturbed
+
+
+def show(report: Report, *, as_json: bool) -> None:
+    """Print a report: one object, or tables and lines.
+
+    On a terminal these are drawn and folded to its width; elsewhere they are plain columns, a line a row.
+    """
+    if as_json:
+        click.echo(json.dumps(report.record(), indent=2, allow_nan=False))
+    elif sys.stdout.isatty():
+        _draw(report.parts())
+    else:
+        click.echo("\n".join(line for part in report.parts() for line in _plain(part)))
+
+
+def _draw(parts: Sequence[Part]) -> None:
+    """Print to the terminal through rich, which does not take names for markup here."""
+    from rich import box, table
+    from rich.console import Console
+
+    console = Console(markup=False, highlight=False, emoji=False)
+    for part in parts:
+        if isinstance(part, str):
+            console.print(part)
+            continue
+        drawn = table.Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for i, header in enumerate(part.headers):
+            is_number = 0 <= i - len(part.names) < len(part.numbers)
+            drawn.add_column(header, justify="right" if is_number else "left", overflow="fold")
+        for section in part.sections:
+            for row in section:
+                drawn.add_row(*row)
+            drawn.add_section()
+        console.print(drawn)
+
+
+def _plain(part: Part) -> list[str]:
+    """Write a table as aligned columns, two blanks apart. Rich does so too, but takes a minute for 100,000 rows."""
+    if isinstance(part, str):
+        return [part]
+    rows = [part.headers, *(row for section in part.sections for row in section)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    first = len(part.names)
+    numbers = range(first, first + len(part.numbers))
+    return [
+        "  ".join(
+            cell.rjust(width) if i in numbers else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+@contextlib.contextmanager
+def progress(task: str) -> Iterator[Callable[[float], None]]:
+    """Say on stderr what is going on once it takes longer than a second: a bar on a terminal, else one line.
+
+    Args:
+        task: What is going on.
+
+    Yields:
+        A function to call with the part that is done, 0 to 1; until then the bar only shows that something moves.
+    """
+    done = [0.0]
+    finished = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(task, done, finished), daemon=True)
+    watcher.start()
+    try:
+        yield lambda part: done.__setitem__(0, part)
+    finally:
+        finished.set()
+        watcher.join()
+
+
+def _watch(task: str, done: Sequence[float], finished: threading.Event) -> None:
+    if finished.wait(_PATIENCE):
+        return
+    if not sys.stderr.isatty():
+        with contextlib.suppress(OSError):  # nobody reads it
+            click.echo(f"{task} ...", err=True)
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, refresh_per_second=_REFRESHES) as bar:
+        row = bar.add_task(task, total=None)
+        while not finished.wait(1 / _REFRESHES):
+            if done[0] > 0:
+                bar.update(row, total=1.0, completed=done[0])

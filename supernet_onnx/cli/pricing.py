@@ -1,0 +1,87 @@
+"""The verb ``cost``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from supernet_onnx.cli import options
+from supernet_onnx.cli.output import progress, show
+from supernet_onnx.errors import SelectionError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from supernet_onnx.selection import Selection
+    from supernet_onnx.supergraph import SuperGraph
+
+__all__ = ["cost"]
+
+
+@click.command()
+@click.argument("file", type=options.PATH)
+@click.option(
+    "--metric",
+    "names",
+    multiple=True,
+    default=options.METRICS,
+    metavar="NAME",
+    show_default=True,
+    help="What to count. Repeatable.",
+)
+@options.selecting
+@options.dims
+@click.option(
+    "--unknown",
+    type=click.Choice(["error", "free"]),
+    default="error",
+    show_default=True,
+    help="What becomes of an operator that a metric cannot count.",
+)
+@click.option("--by-node", is_flag=True, help="Also price every node.")
+@options.common
+def cost(
+    file: Path,
+    *,
+    names: tuple[str, ...],
+    pairs: tuple[str, ...],
+    selection_file: Path | None,
+    dims: dict[str, int],
+    unknown: Literal["error", "free"],
+    by_node: bool,
+    as_json: bool,
+) -> None:
+    """Price the trunk and every branch of FILE.
+
+    The total is that of the selection; minimum and maximum are those of all selections. Works on any ONNX model,
+    with pools or without. Counts are for one sample unless --dim binds the batch.
+    """
+    from supernet_onnx import cost as costs
+    from supernet_onnx import report, supergraph
+
+    unheard = [name for name in names if name not in costs.METRICS]
+    if unheard:
+        raise click.BadParameter(
+            f"'{unheard[0]}' is no metric; the metrics are: {', '.join(costs.METRICS)}", param_hint="--metric"
+        )
+    metrics = [costs.METRICS[name] for name in dict.fromkeys(names)]
+    with progress("pricing the model"):
+        graph = supergraph.read(file)
+        options.check_dims([graph], dims)
+        chosen, is_chosen = _choose_or_first(graph, pairs, selection_file)
+        tables = costs.measure(graph, metrics, dims=dims, unknown=unknown)
+        nodes = costs.by_node(graph, metrics, dims=dims, unknown=unknown) if by_node else None
+        pricing = report.Pricing(graph.pools, tables, chosen, is_chosen, nodes)
+    show(pricing, as_json=as_json)
+
+
+def _choose_or_first(graph: SuperGraph, pairs: tuple[str, ...], selection_file: Path | None) -> tuple[Selection, bool]:
+    """Make a selection also where pools have computed weights, of which no branch was asked for: the first then."""
+    computed = {pool.name: 0 for pool in graph.pools if pool.branches[0].weight is None}
+    try:
+        return options.choose(graph, pairs, selection_file), True
+    except SelectionError:
+        if not computed:
+            raise
+        return options.choose(graph, pairs, selection_file, defaults=computed), False

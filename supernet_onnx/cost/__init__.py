@@ -1,0 +1,31 @@
+"""Costs, counted on the ONNX graph: parameters, multiply-accumulates, bytes, and metrics of your own.
+
+``measure`` gives a ``CostTable`` for each metric; a ``CostSpec`` is a metric that counts operator by operator.
+"""
+
+from supernet_onnx.cost.opcall import AttrValue, OpCall, Operand
+from supernet_onnx.cost.operators import macs, ops, ops_no_bias
+from supernet_onnx.cost.pricing import METRICS, NodeCost, by_node, measure
+from supernet_onnx.cost.spec import CostSpec, Metric
+from supernet_onnx.cost.table import CostTable, Decomposition
+from supernet_onnx.cost.weights import params, params_no_bias, size
+
+__all__ = [
+    "METRICS",
+    "AttrValue",
+    "CostSpec",
+    "CostTable",
+    "Decomposition",
+    "Metric",
+    "NodeCost",
+    "OpCall",
+    "Operand",
+    "by_node",
+    "macs",
+    "measure",
+    "ops",
+    "ops_no_bias",
+    "params",
+    "params_no_bias",
+    "size",
+]

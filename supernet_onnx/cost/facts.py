@@ -1,0 +1,229 @@
+"""What is known of a supergraph's nodes beyond their own operator, each as the condition under which it holds.
+
+A pool between two nodes vanishes when it is pruned, so what a node does may depend on the selection: the trunk's
+BatchNormalization behind a pool stands right behind a convolution under some selections. Everything here looks
+through pools, so that a supergraph costs under a selection what its subnet costs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from supernet_onnx.cost.roles import is_standard
+from supernet_onnx.graph import reads, subgraphs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from onnx import NodeProto
+
+    from supernet_onnx.cost.stored import Layout, Step
+    from supernet_onnx.diagram import Diagram, Diagrams
+    from supernet_onnx.shapes import TensorType
+    from supernet_onnx.supergraph import Condition, SuperGraph
+
+__all__ = ["Facts", "Fold", "gather", "sources", "without"]
+
+_FOLDS_INTO: Final = ("Conv", "ConvTranspose", "Gemm")
+_RANDOM: Final = ("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike")
+
+_Edges = dict[str, list[tuple["Condition", str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A BatchNormalization that can be folded into the convolution before it.
+
+    Attributes:
+        conv: The index of the Conv, ConvTranspose or Gemm node.
+        batchnorm: The index of the BatchNormalization node.
+        condition: When it can: both are live, nothing else reads what the convolution makes, and all operands but
+            the convolution's data are constants.
+    """
+
+    conv: int
+    batchnorm: int
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What holds when.
+
+    Attributes:
+        branches: For the output of each pool node, in graph order, its branch outputs, each with the condition that
+            the branch is chosen.
+        constant: The tensors that can be computed before the model runs, whatever the selection.
+        folds: The BatchNormalizations that are priced as folded. No two of one convolution hold at once.
+        linear_biases: For the operand of an Add, by node index and slot: when it is the bias of a linear layer, a
+            constant that has only a last dim and is added to the output of a MatMul by a constant.
+    """
+
+    branches: _Edges
+    constant: frozenset[str]
+    folds: tuple[Fold, ...]
+    linear_biases: Mapping[tuple[int, int], Condition]
+
+
+def gather(supergraph: SuperGraph, layout: Layout, types: Mapping[str, TensorType]) -> Facts:
+    """Gather the facts of a supergraph.
+
+    Args:
+        supergraph: Whose.
+        layout: Its nodes and constants.
+        types: The inferred types of its tensors.
+    """
+    diagrams = supergraph.diagrams
+    levels = {pool.name: level for level, pool in enumerate(supergraph.pools)}
+    branches = {}
+    for index, mark in supergraph.marks.items():
+        node, level = supergraph.graph.node[index], levels[mark.pool]
+        branches[node.output[0]] = [(diagrams.literal(level, i), name) for i, name in enumerate(node.input[1:])]
+    constant = _constant(layout, branches)
+    folds = tuple(_folds(supergraph, branches, constant))
+    return Facts(branches, constant, folds, _linear_biases(supergraph, branches, constant, types))
+
+
+def without(diagrams: Diagrams, a: Condition, b: Condition) -> Condition:
+    """Return the condition that ``a`` holds and ``b`` does not."""
+    if b is diagrams.false or a is diagrams.false:
+        return a
+    return diagrams.pointwise(lambda x, y: 1 if x and not y else 0, a, b)
+
+
+def _constant(layout: Layout, branches: _Edges) -> frozenset[str]:
+    """Find the constant tensors: what is stored, what is computed of it alone, and what pools choose of it."""
+    constant = {stored.name for stored in layout.constants if not stored.is_fill}
+    for step in layout.steps:
+        output = next(iter(step.outputs), "")
+        if output in branches:
+            if all(name in constant for _, name in branches[output]):
+                constant.add(output)
+        elif _is_pure(step) and constant.issuperset(filter(None, step.inputs)):
+            constant.update(step.outputs)
+    return frozenset(constant)
+
+
+def _is_pure(step: Step) -> bool:
+    """Tell whether a node computes the same from the same inputs, and has any."""
+    node = step.node
+    if not is_standard(node) or node.op_type in _RANDOM or not any(step.inputs):
+        return False
+    return next(subgraphs(node), None) is None
+
+
+def _chosen(diagrams: Diagrams, branches: list[tuple[Condition, str]], holds: Mapping[str, Condition]) -> Condition:
+    """Return when something holds for a pool's output: when it holds for the chosen branch's."""
+    chosen = diagrams.false
+    for literal, name in branches:
+        chosen = diagrams.either(chosen, diagrams.both(literal, holds.get(name, diagrams.false)))
+    return chosen
+
+
+def _linear_biases(
+    supergraph: SuperGraph, branches: _Edges, constant: frozenset[str], types: Mapping[str, TensorType]
+) -> dict[tuple[int, int], Condition]:
+    diagrams = supergraph.diagrams
+    never = diagrams.false
+    linear: dict[str, Condition] = {}  # when a tensor is what a MatMul by a constant makes
+    biases: dict[tuple[int, int], Condition] = {}
+    for index, node in enumerate(supergraph.graph.node):
+        if index in supergraph.marks:
+            linear[node.output[0]] = _chosen(diagrams, branches[node.output[0]], linear)
+        elif not is_standard(node) or len(node.input) != 2:
+            continue
+        elif node.op_type == "MatMul":
+            linear[node.output[0]] = diagrams.true if node.input[1] in constant else never
+        elif node.op_type == "Add":
+            for slot, name in enumerate(node.input):
+                other = node.input[1 - slot]
+                when = linear.get(other, never) if name in constant else never
+                if when is not never and _spans_last_dim(types.get(name), types.get(other)):
+                    biases[index, slot] = when
+    return biases
+
+
+def _spans_last_dim(bias: TensorType | None, output: TensorType | None) -> bool:
+    """Tell whether a constant has as many elements as the output's last dim, and lies along it."""
+    if bias is None or output is None or not bias.shape or not output.shape:
+        return False
+    return bias.shape[-1] == output.shape[-1] and bias.numel == bias.shape[-1]
+
+
+def _folds(supergraph: SuperGraph, branches: _Edges, constant: frozenset[str]) -> Iterator[Fold]:
+    nodes, diagrams = supergraph.graph.node, supergraph.diagrams
+    batchnorms = [index for index, node in enumerate(nodes) if _is_inference_batchnorm(node)]
+    if not batchnorms:
+        return
+    convs = {node.output[0]: index for index, node in enumerate(nodes) if _folds_into(node)}
+    sole = _read_once(supergraph, branches, set(convs))
+    for batchnorm in batchnorms:
+        if not constant.issuperset(nodes[batchnorm].input[1:]):
+            continue
+        live = supergraph.node_conditions[batchnorm]
+        for source, condition in sources(diagrams, branches, nodes[batchnorm].input[0], live).items():
+            conv = convs.get(source)
+            if conv is not None and constant.issuperset(filter(None, nodes[conv].input[1:])):
+                condition = diagrams.both(condition, sole[source])
+                if condition is not diagrams.false:
+                    yield Fold(conv, batchnorm, condition)
+
+
+def _is_inference_batchnorm(node: NodeProto) -> bool:
+    if not is_standard(node) or node.op_type != "BatchNormalization" or len(node.input) != 5:
+        return False
+    training = any(attribute.name == "training_mode" and attribute.i for attribute in node.attribute)
+    return not training and not any(node.output[1:])
+
+
+def _folds_into(node: NodeProto) -> bool:
+    return is_standard(node) and node.op_type in _FOLDS_INTO
+
+
+def sources(diagrams: Diagrams, branches: _Edges, tensor: str, condition: Condition) -> dict[str, Condition]:
+    """Return what ``tensor`` is once pools are pruned.
+
+    Args:
+        diagrams: The maker of all conditions.
+        branches: As in ``Facts``.
+        tensor: A tensor's name.
+        condition: When it is asked for.
+
+    Returns:
+        The tensors that no pool makes and that reach it through pools alone, with when each does.
+    """
+    reaching = {tensor: condition}
+    for output in reversed(branches) if tensor in branches else ():
+        through = reaching.pop(output, None)
+        if through is None:
+            continue
+        for literal, name in branches[output]:
+            edge = diagrams.both(through, literal)
+            reaching[name] = diagrams.either(reaching.get(name, diagrams.false), edge)
+    return reaching
+
+
+def _read_once(supergraph: SuperGraph, branches: _Edges, tensors: set[str]) -> dict[str, Condition]:
+    """Return, for each of ``tensors``, when exactly one live node reads it and it is no graph output."""
+    graph, diagrams = supergraph.graph, supergraph.diagrams
+    none = diagrams.constant(0)
+    readers: dict[str, Diagram] = dict.fromkeys(tensors, none)  # how many; 2 stands for more
+    readers.update(dict.fromkeys(branches, none))
+
+    def add(name: str, more: Diagram) -> None:
+        if name in readers:
+            readers[name] = diagrams.pointwise(lambda x, y: min(x + y, 2), readers[name], more)
+
+    for value in graph.output:
+        add(value.name, diagrams.constant(2))
+    for index in range(len(graph.node) - 1, -1, -1):
+        node, live = graph.node[index], supergraph.node_conditions[index]
+        if index in supergraph.marks:
+            for literal, name in branches[node.output[0]]:
+                add(name, diagrams.pointwise(lambda x, y: x * y, literal, readers[node.output[0]]))
+        elif live is not diagrams.false:
+            for name in reads(node):
+                add(name, live)
+    one = diagrams.true
+    return {name: diagrams.pointwise(lambda x, _: 1 if x == 1 else 0, readers[name], one) for name in tensors}

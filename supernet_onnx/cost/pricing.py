@@ -1,0 +1,149 @@
+"""Pricing a supergraph: one cost table for each metric, or a line for each node."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from supernet_onnx.cost.calls import resolve_calls
+from supernet_onnx.cost.operators import macs, ops, ops_no_bias
+from supernet_onnx.cost.table import CostTable
+from supernet_onnx.cost.weights import params, params_no_bias, size
+from supernet_onnx.graph import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from supernet_onnx.cost.spec import Bill, Metric, Unknown
+    from supernet_onnx.diagram import Number
+    from supernet_onnx.supergraph import Condition, SuperGraph
+
+__all__ = ["METRICS", "NodeCost", "by_node", "measure"]
+
+_ALL: Final[tuple[Metric, ...]] = (params, params_no_bias, macs, ops, ops_no_bias, size)
+
+METRICS: Final[Mapping[str, Metric]] = MappingProxyType({metric.name: metric for metric in _ALL})
+"""The metrics that come with the package, by name."""
+
+
+class NodeCost(NamedTuple):
+    """What stands with one node under one condition.
+
+    Attributes:
+        node: The node in words, or ``graph outputs`` for constants that no node reads.
+        op_type: Its operator; empty for the graph outputs.
+        condition: When the amounts are due.
+        amounts: The amount of every metric, by name.
+    """
+
+    node: str
+    op_type: str
+    condition: Condition
+    amounts: dict[str, Number]
+
+
+def measure(
+    supergraph: SuperGraph,
+    metrics: Iterable[Metric],
+    *,
+    dims: Mapping[str, int] | None = None,
+    unknown: Unknown = "error",
+) -> dict[str, CostTable]:
+    """Price a supergraph; a model without pools is one too, and costs its trunk.
+
+    Shapes are inferred once for all metrics, for one sample: a symbolic or unknown batch dim of a graph input is 1.
+    Pools and their weights cost nothing, nor do nodes that no selection needs. The supergraph is not changed.
+
+    Args:
+        supergraph: What to price.
+        metrics: By what; ``METRICS`` holds those that come with the package.
+        dims: Sizes for symbolic dims, by name.
+        unknown: What becomes of an operator that a metric cannot count: ``"error"``, or ``"free"`` to leave it out
+            and name it in the table.
+
+    Returns:
+        ``{metric name: table}``, in the order of ``metrics``.
+
+    Raises:
+        UnknownOperatorError: A metric cannot count an operator.
+        UnknownShapeError: A metric needs a dim that nothing binds.
+        ModelError: Shapes or types in the graph contradict each other.
+        ValueError: Two metrics have one name, or handlers of one match equally.
+    """
+    live = _live(supergraph)
+    tables = {}
+    for metric, bill in _bills(supergraph, metrics, dims=dims, unknown=unknown).values():
+        amounts: dict[Condition, Number] = {}
+        for _, condition, amount in bill.entries:
+            amounts[condition] = amounts.get(condition, 0) + amount
+        kept = {condition: amount for condition, amount in amounts.items() if amount}
+        tables[metric.name] = CostTable(metric.name, metric.unit, supergraph.pools, live, kept, bill.unknown)
+    return tables
+
+
+def by_node(
+    supergraph: SuperGraph,
+    metrics: Iterable[Metric],
+    *,
+    dims: Mapping[str, int] | None = None,
+    unknown: Unknown = "error",
+) -> list[NodeCost]:
+    """Price a supergraph node by node.
+
+    A constant stands with the first node that reads it. A node has a line for each condition that something of it
+    depends on: one that nodes of several branches share is due under another condition than the node itself. For
+    each metric the lines add up to the amounts of its table, condition by condition.
+
+    Args:
+        supergraph: As for ``measure``.
+        metrics: Likewise.
+        dims: Likewise.
+        unknown: Likewise.
+
+    Returns:
+        The lines in graph order; every live node that is no pool has one, if only of zeros.
+
+    Raises:
+        SuperNetError: As ``measure`` raises.
+    """
+    bills = _bills(supergraph, metrics, dims=dims, unknown=unknown)
+    nodes = supergraph.graph.node
+    lines: dict[tuple[int, Condition], NodeCost] = {}
+
+    def line(index: int, condition: Condition) -> NodeCost:
+        known = lines.get((index, condition))
+        if known is None:
+            title = (describe(nodes[index]), nodes[index].op_type) if index < len(nodes) else ("graph outputs", "")
+            known = lines[index, condition] = NodeCost(*title, condition, dict.fromkeys(bills, 0))
+        return known
+
+    for index, condition in enumerate(supergraph.node_conditions):
+        if index not in supergraph.marks and condition is not supergraph.diagrams.false:
+            line(index, condition)
+    for name, (_, bill) in bills.items():
+        for node, condition, amount in bill.entries:
+            line(len(nodes) if node is None else node, condition).amounts[name] += amount
+    return [cost for (_, _), cost in sorted(lines.items(), key=lambda item: item[0][0])]
+
+
+def _bills(
+    supergraph: SuperGraph, metrics: Iterable[Metric], *, dims: Mapping[str, int] | None, unknown: Unknown
+) -> dict[str, tuple[Metric, Bill]]:
+    graph = resolve_calls(supergraph, dims=dims)
+    bills: dict[str, tuple[Metric, Bill]] = {}
+    for metric in metrics:
+        if metric.name in bills:
+            raise ValueError(f"two metrics are named '{metric.name}'; names must be unique")
+        bills[metric.name] = (metric, metric.bill(graph, unknown=unknown))
+    return bills
+
+
+def _live(supergraph: SuperGraph) -> tuple[Condition, ...]:
+    """Return, for each pool, when any of its nodes is live."""
+    conditions = []
+    for pool in supergraph.pools:
+        live = supergraph.diagrams.false
+        for node in pool.nodes:
+            live = supergraph.diagrams.either(live, supergraph.node_conditions[node])
+        conditions.append(live)
+    return tuple(conditions)

@@ -1,0 +1,26 @@
+"""What the verbs of the command line report: as one JSON object, and as tables and lines for a reader.
+
+A report has two methods: ``record`` returns the JSON object, ``parts`` the tables and lines. It formats numbers that
+other modules computed and prints nothing. Names that come from a file pass through ``clean`` on their way to a reader.
+Importing this package loads nothing heavy.
+"""
+
+from supernet_onnx.report.form import Part, Report, Table, clean
+from supernet_onnx.report.inspection import Inspection
+from supernet_onnx.report.pricing import Pricing
+from supernet_onnx.report.pruning import Pruning
+from supernet_onnx.report.timing import Timings
+from supernet_onnx.report.verification import Verification, explain
+
+__all__ = [
+    "Inspection",
+    "Part",
+    "Pricing",
+    "Pruning",
+    "Report",
+    "Table",
+    "Timings",
+    "Verification",
+    "clean",
+    "explain",
+]

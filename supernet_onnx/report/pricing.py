@@ -1,0 +1,140 @@
+"""What ``cost`` reports: the amounts of some metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from supernet_onnx.report.form import Table, clean, format_amount
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from supernet_onnx.cost import CostTable, NodeCost
+    from supernet_onnx.report.form import Json, Part
+    from supernet_onnx.selection import Selection
+    from supernet_onnx.supergraph import Condition, Pool
+
+__all__ = ["Pricing"]
+
+_MAX_WAYS: Final = 64
+
+_Ways: TypeAlias = list[dict[str, list[str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pricing:
+    """What a supergraph costs.
+
+    Attributes:
+        pools: Its pools.
+        tables: The metrics by name.
+        selection: What is priced as the total. The amount of a branch is that beside this selection's others.
+        is_chosen: Whether every pool had a default or was given a branch; if not, there is no total.
+        nodes: The amounts of each node, if they were asked for.
+    """
+
+    pools: Sequence[Pool]
+    tables: Mapping[str, CostTable]
+    selection: Selection
+    is_chosen: bool
+    nodes: Sequence[NodeCost] | None = None
+
+    def record(self) -> Json:
+        """Return ``metrics``, ``selection``, ``unknown`` and, if they were asked for, ``nodes``.
+
+        A node's ``when`` lists the ways in which it is due, each ``{pool: [branch, ...]}``; an empty one is always,
+        and null stands for more ways than one can read.
+        """
+        record: Json = {
+            "metrics": {
+                name: {
+                    "unit": table.unit,
+                    "total": table.total(self.selection) if self.is_chosen else None,
+                    "trunk": table.trunk,
+                    "minimum": table.minimum(),
+                    "maximum": table.maximum(),
+                    "pools": table.branch_amounts(self.selection),
+                }
+                for name, table in self.tables.items()
+            },
+            "selection": self.selection.as_dict() if self.is_chosen else None,
+            "unknown": self._unknown(),
+        }
+        if self.nodes is not None:
+            record["nodes"] = [
+                {
+                    "node": node.node,
+                    "op_type": node.op_type,
+                    "when": self._ways(node.condition),
+                    "amounts": node.amounts,
+                }
+                for node in self.nodes
+            ]
+        return record
+
+    def parts(self) -> list[Part]:
+        """Return a row for the trunk, each branch, the selection, the minimum and the maximum."""
+        tables = self.tables.values()
+        table = Table(["pool", "branch"], [f"{metric.metric} [{metric.unit}]" for metric in tables], ["selected"])
+        table.add_row("trunk", "", *(format_amount(metric.trunk) for metric in tables), "")
+        table.add_section()
+        columns = [metric.branch_amounts(self.selection) for metric in tables]
+        for pool, chosen in zip(self.pools, self.selection.branches, strict=True):
+            for branch in (branch.name for branch in pool.branches):
+                amounts = (format_amount(column[pool.name][branch]) for column in columns)
+                table.add_row(
+                    clean(pool.name), clean(branch), *amounts, "*" if self.is_chosen and branch == chosen else ""
+                )
+            table.add_section()
+        if self.is_chosen:
+            table.add_row("total", "", *(format_amount(metric.total(self.selection)) for metric in tables), "")
+        if self.pools:
+            table.add_row("minimum", "", *(format_amount(metric.minimum()) for metric in tables), "")
+            table.add_row("maximum", "", *(format_amount(metric.maximum()) for metric in tables), "")
+        return [table, *self._notes(), *self._node_table()]
+
+    def _notes(self) -> list[Part]:
+        notes: list[Part] = []
+        if not self.is_chosen:
+            notes.append("no total: some pools have computed weights; choose a branch of each with --select")
+        if self._unknown():
+            notes.append(f"left out, for the metrics cannot count them: {clean(', '.join(self._unknown()))}")
+        return notes
+
+    def _unknown(self) -> list[str]:
+        return sorted({operator for table in self.tables.values() for operator in table.unknown})
+
+    def _node_table(self) -> list[Part]:
+        if self.nodes is None:
+            return []
+        table = Table(["node", "when"], list(self.tables))
+        for node in self.nodes:
+            amounts = (format_amount(node.amounts[name]) for name in self.tables)
+            table.add_row(clean(node.node), clean(_in_words(self._ways(node.condition))), *amounts)
+        return ["", table]
+
+    def _ways(self, condition: Condition) -> _Ways | None:
+        """Return the ways in which a condition holds, as the branches that pools may take; None for too many."""
+        ways: _Ways = []
+        stack: list[tuple[Condition, dict[str, list[str]]]] = [(condition, {})]
+        while stack:
+            node, way = stack.pop()
+            if node.is_leaf:
+                ways.append(way)
+                if len(ways) > _MAX_WAYS:
+                    return None
+                continue
+            pool = self.pools[node.level]
+            for child in reversed(list(dict.fromkeys(node.children))):
+                if not child.is_leaf or child.value:
+                    taken = [pool.branches[i].name for i, other in enumerate(node.children) if other is child]
+                    stack.append((child, {**way, pool.name: taken}))
+        return ways
+
+
+def _in_words(ways: _Ways | None) -> str:
+    """Write ways as ``conv=Conv2d|Identity and act=ReLU or ...``; nothing for always."""
+    if ways is None:
+        return "it depends"
+    return " or ".join(" and ".join(f"{pool}={'|'.join(taken)}" for pool, taken in way.items()) for way in ways)

@@ -1,0 +1,24 @@
+"""Run models in onnxruntime: sessions, seeded inputs, and a subnet compared with its supernet.
+
+The only package that imports onnxruntime. Commands that run nothing do not import it.
+"""
+
+from supernet_onnx.runtime.comparison import ATOL, NUM_INPUTS, RTOL, Comparison, OutputComparison, one_hot, verify
+from supernet_onnx.runtime.feeds import load_inputs, random_inputs
+from supernet_onnx.runtime.session import Array, Session, Value, open_session
+
+__all__ = [
+    "ATOL",
+    "NUM_INPUTS",
+    "RTOL",
+    "Array",
+    "Comparison",
+    "OutputComparison",
+    "Session",
+    "Value",
+    "load_inputs",
+    "one_hot",
+    "open_session",
+    "random_inputs",
+    "verify",
+]
