@@ -33,6 +33,7 @@ __all__ = ["structure", "trace", "write"]
 _BATCH: Final = "batch"
 _PLACE_OF_WEIGHTS: Final = "not-stored"
 _STRUCTURAL: Final = 1024  # elements; smaller initializers may be shapes and indices, and cost nothing to keep
+_STACK_TRACE: Final = "pkg.torch.onnx.stack_trace"
 _INLINE_LIMIT: Final = 1_800_000_000  # bytes of weights; protobuf holds 2 GiB
 
 
@@ -118,6 +119,8 @@ def _translate(program: torch.export.ExportedProgram) -> ir.Model:
         if len(symbols) == 1:
             translated.rename_axes({symbols.pop(): _BATCH})
     model: ir.Model = translated.model
+    for node in model.graph:
+        node.metadata_props.pop(_STACK_TRACE, None)  # paths and source lines of the machine that exported
     return model
 
 
