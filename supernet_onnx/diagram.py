@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["Diagram", "Diagrams", "Number"]
+__all__ = ["Diagram", "Diagrams", "Number", "values"]
 
 Number = int | float
 
@@ -83,6 +83,19 @@ class Diagram:
                 seen.add(node.uid)
                 stack.append((node, True))
                 stack.extend((child, False) for child in node.children)
+
+
+def values(diagrams: Iterable[Diagram], choices: Sequence[int]) -> Iterator[Number]:
+    """Iterate over the values of many diagrams for ``choices``; what they share is walked through once."""
+    known: dict[Diagram, Number] = {}
+    for node in diagrams:
+        passed = []
+        while node.children and node not in known:
+            passed.append(node)
+            node = node.children[choices[node.level]]
+        value = known[node] if node.children else node.value
+        known.update((above, value) for above in passed)
+        yield value
 
 
 class Diagrams:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,12 +32,12 @@ class Call(NamedTuple):
     Attributes:
         node: The index of the main graph's node.
         condition: When it runs like this.
-        call: What a handler sees.
+        call: What a handler sees; None where the node runs as part of another.
     """
 
     node: int
     condition: Condition
-    call: OpCall
+    call: OpCall | None
 
 
 @dataclass(frozen=True)  # no slots: ``uses`` is computed when it is first asked for
@@ -49,9 +49,9 @@ class CallGraph:
         layout: Its nodes and constants, nested graphs included.
         types: The inferred types of the main graph's tensors.
         facts: What is known of its nodes.
-        calls: Its live nodes as calls, pools left out. A node stands here more than once where what it does
-            depends on the selection; the conditions then exclude each other. A BatchNormalization that folds into
-            the convolution before it stands here as the convolution's bias.
+        calls: Its live nodes as calls, pools left out. A node has several, one behind the other, where what it does
+            depends on the selection; their conditions exclude each other and make up the node's. A
+            BatchNormalization that folds into the convolution before it is that one's bias.
         hint: What to add to a message about an unknown shape: the dims that the graph inputs leave open.
     """
 
@@ -82,10 +82,15 @@ def resolve_calls(supergraph: SuperGraph, *, dims: Mapping[str, int] | None = No
     layout = lay_out(supergraph.graph)
     facts = gather(supergraph, layout, types)
     open_dims = _open_dims(supergraph.graph, types)
-    operands = _Operands(supergraph.graph, types, open_dims)
+    operands = _Operands(supergraph.graph, types)
     calls = tuple(_calls(supergraph, facts, operands))
-    named = f"the graph inputs leave open: {', '.join(open_dims)}" if open_dims else "it depends on the data of a run"
-    return CallGraph(supergraph, layout, types, facts, calls, f" ({named})")
+    if open_dims:
+        hint = f" (open dims of the graph inputs: {', '.join(open_dims)}; bind each with --dim NAME=VALUE)"
+    else:
+        hint = (
+            " (no dim of the graph inputs is open: it depends on data, or shape inference failed at a node before it)"
+        )
+    return CallGraph(supergraph, layout, types, facts, calls, hint)
 
 
 def _open_dims(graph: GraphProto, types: Mapping[str, TensorType]) -> tuple[str, ...]:
@@ -97,65 +102,71 @@ def _open_dims(graph: GraphProto, types: Mapping[str, TensorType]) -> tuple[str,
 class _Operands:
     """Makes operands: types, and who is constant."""
 
-    def __init__(self, graph: GraphProto, types: Mapping[str, TensorType], open_dims: tuple[str, ...]) -> None:
+    def __init__(self, graph: GraphProto, types: Mapping[str, TensorType]) -> None:
         self._types = types
-        self._open_dims = frozenset(open_dims)
         self._constants = initializer_names(graph)
         for node in graph.node:
             if is_standard(node) and node.op_type == "Constant":
                 self._constants.update(node.output)
 
     def of(self, name: str, *, is_bias: bool = False) -> Operand | None:
-        """Return the operand of that name, None for an omitted one. Dims that inference named are not known."""
+        """Return the operand of that name, None for an omitted one."""
         if not name:
             return None
         known = self._types.get(name, TensorType(0, None))
-        dims = known.shape
-        if dims is not None and not self._open_dims.issuperset(dim for dim in dims if isinstance(dim, str)):
-            dims = tuple(dim if isinstance(dim, int) or dim in self._open_dims else None for dim in dims)
-        return Operand(name, known.dtype, dims, name in self._constants, is_bias)
+        return Operand(name, known.dtype, known.shape, name in self._constants, is_bias)
 
 
 def _calls(supergraph: SuperGraph, facts: Facts, operands: _Operands) -> Iterator[Call]:
     diagrams = supergraph.diagrams
     opsets = {"" if o.domain == "ai.onnx" else o.domain: o.version for o in supergraph.model.opset_import}
-    special = _specials(supergraph, facts)
+    folded, added = _folded(supergraph, facts), _added(supergraph, facts)
     for index, node in enumerate(supergraph.graph.node):
-        rest = supergraph.node_conditions[index]
-        if rest is diagrams.false or index in supergraph.marks:
+        live = supergraph.node_conditions[index]
+        if live is diagrams.false or index in supergraph.marks:
             continue
-        attrs = _attributes(node)
         domain = "" if is_standard(node) else node.domain
-        outputs = tuple(operands.of(name) for name in node.output)
-        for condition, biases in [*special.get(index, ()), (diagrams.true, {})]:
-            when = diagrams.both(rest, condition)
-            rest = without(diagrams, rest, condition)
-            if when is diagrams.false or biases is None:
-                continue
-            names = list(node.input)
-            for slot, name in biases.items():
-                names.extend([""] * (slot + 1 - len(names)))
-                names[slot] = name
-            inputs = tuple(
-                operands.of(name, is_bias=slot in biases or role(node, slot) == "bias")
-                for slot, name in enumerate(names)
-            )
-            call = OpCall(node.op_type, domain, opsets.get(domain, 1), describe(node), attrs, inputs, outputs)
-            yield Call(index, when, call)
+        plain = OpCall(
+            node.op_type,
+            domain,
+            opsets.get(domain, 1),
+            describe(node),
+            _attributes(node),
+            tuple(operands.of(name, is_bias=role(node, slot) == "bias") for slot, name in enumerate(node.input)),
+            tuple(operands.of(name) for name in node.output),
+        )
+        rest = live
+        for slot, bias, condition in added.get(index, ()):
+            when = diagrams.both(live, condition)
+            rest = without(diagrams, rest, when)
+            padded = [*plain.inputs, *[None] * (slot + 1 - len(plain.inputs))]
+            padded[slot] = operands.of(bias, is_bias=True)
+            yield Call(index, when, replace(plain, inputs=tuple(padded)))
+        if index in folded:
+            yield Call(index, folded[index], None)
+            rest = without(diagrams, rest, folded[index])
+        if rest is not diagrams.false:
+            yield Call(index, rest, plain)
 
 
-def _specials(supergraph: SuperGraph, facts: Facts) -> dict[int, list[tuple[Condition, dict[int, str] | None]]]:
-    """Return when a node is not what it seems: with which operands as biases, or None where it is priced elsewhere."""
-    nodes = supergraph.graph.node
-    special: dict[int, list[tuple[Condition, dict[int, str] | None]]] = {}
+def _folded(supergraph: SuperGraph, facts: Facts) -> dict[int, Condition]:
+    """Return when each BatchNormalization is part of a convolution."""
+    conditions: dict[int, list[Condition]] = {}
     for fold in facts.folds:
-        special.setdefault(fold.batchnorm, []).append((fold.condition, None))
+        conditions.setdefault(fold.batchnorm, []).append(fold.condition)
+    return {index: supergraph.diagrams.any_of(of_node) for index, of_node in conditions.items()}
+
+
+def _added(supergraph: SuperGraph, facts: Facts) -> dict[int, list[tuple[int, str, Condition]]]:
+    """Return the biases that nodes add without a bias slot saying so: the slot, the tensor, and when."""
+    nodes = supergraph.graph.node
+    added: dict[int, list[tuple[int, str, Condition]]] = {}
+    for fold in facts.folds:
         if not any(nodes[fold.conv].input[2:]):
-            bias = nodes[fold.batchnorm].input[2]
-            special.setdefault(fold.conv, []).append((fold.condition, {2: bias}))
+            added.setdefault(fold.conv, []).append((2, nodes[fold.batchnorm].input[2], fold.condition))
     for (index, slot), condition in facts.linear_biases.items():
-        special.setdefault(index, []).append((condition, {slot: nodes[index].input[slot]}))
-    return special
+        added.setdefault(index, []).append((slot, nodes[index].input[slot], condition))
+    return added
 
 
 def _attributes(node: NodeProto) -> dict[str, AttrValue]:

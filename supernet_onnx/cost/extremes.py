@@ -1,29 +1,39 @@
 """The cheapest and the dearest selection, exact and without going through them all.
 
 Bucket elimination (R. Dechter, "Bucket elimination: A unifying framework for reasoning", 1999) over decision
-diagrams: pools are eliminated in the order of their levels. All that depends on a pool and on no earlier one is added
-up, and the best of its branches is taken as a function of the later pools, which joins what depends on those. Inner
-pools of a nest and earlier pools of a chain have the lower levels, so these functions stay small: time is linear in
-the pools for flat, nested and chained ones, and exponential only in how many pools one sum entangles.
+diagrams. Pools are eliminated in the order of their levels: all that depends on a pool and on no earlier one is added
+up for each of its branches, and the best of these sums is a function of the later pools, which joins what depends on
+those. Inner pools of a nest and earlier pools of a chain have the lower levels, so the functions stay small: the time
+is linear in the pools for flat, nested and chained ones, and exponential only in how many pools one sum entangles.
 """
 
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from supernet_onnx.diagram import Diagram, Diagrams, Number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    Better = Callable[[Number, Number], Number]
+
 __all__ = ["extreme"]
 
 
-def extreme(
-    sizes: Sequence[int], amounts: Mapping[Diagram, Number], better: Callable[[Number, Number], Number]
-) -> tuple[Number, tuple[int, ...]]:
-    """Find the best sum of the amounts whose conditions hold.
+class _Sum(NamedTuple):
+    """A function of later pools: a constant, plus multiples of diagrams that are none."""
+
+    constant: Number
+    terms: dict[Diagram, Number]
+
+    def at(self, choices: Sequence[int]) -> Number:
+        return self.constant + sum(factor * diagram.at(choices) for diagram, factor in self.terms.items())
+
+
+def extreme(sizes: Sequence[int], amounts: Mapping[Diagram, Number], better: Better) -> tuple[int, ...]:
+    """Find the choices for which the amounts whose conditions hold add up to the best sum.
 
     Args:
         sizes: The number of choices of each level.
@@ -31,57 +41,85 @@ def extreme(
         better: ``min`` or ``max``.
 
     Returns:
-        The best sum, and the choice of each level that gives it.
+        The choice of each level.
     """
     diagrams = Diagrams(sizes)  # our own: sums would only litter the supergraph's
-    buckets: list[Diagram] = [diagrams.constant(0)] * len(sizes)
-    constant: Number = 0
-    moved: dict[int, Diagram] = {}
+    moved: dict[Diagram, Diagram] = {}
+    buckets: list[dict[Diagram, Number]] = [{} for _ in sizes]
     for condition, amount in amounts.items():
-        if condition.is_leaf:
-            constant += amount * condition.value
-        else:
-            term = _scaled(_move(condition, diagrams, moved), amount, diagrams)
-            buckets[term.level] = diagrams.pointwise(operator.add, buckets[term.level], term)
-    sums = []
-    for level in range(len(sizes)):
-        total = buckets[level]
-        sums.append(total)
-        best = total.children[0] if total.level == level else total
-        for child in total.children[1:] if total.level == level else ():
-            best = diagrams.pointwise(better, best, child)
-        if best.is_leaf:
-            constant += best.value
-        else:
-            buckets[best.level] = diagrams.pointwise(operator.add, buckets[best.level], best)
-    return constant, _choices(sums, better)
-
-
-def _scaled(condition: Diagram, amount: Number, diagrams: Diagrams) -> Diagram:
-    return diagrams.pointwise(operator.mul, condition, diagrams.constant(amount))
-
-
-def _choices(sums: Sequence[Diagram], better: Callable[[Number, Number], Number]) -> tuple[int, ...]:
-    """Choose level by level, the last first: each sum depends on its own level and later ones."""
-    choices = [0] * len(sums)
-    for level in range(len(sums) - 1, -1, -1):
-        total = sums[level]
-        if total.level == level:
-            values = [child.at(choices) for child in total.children]
-            best = values[0]
-            for value in values[1:]:
-                best = better(best, value)
-            choices[level] = values.index(best)
+        if not condition.is_leaf:
+            _add(buckets[condition.level], _move(condition, diagrams, moved), amount)
+    sides_of: list[list[_Sum]] = []
+    for level, size in enumerate(sizes):
+        sides_of.append([_side(buckets[level], choice) for choice in range(size)])
+        for diagram, factor in _best(sides_of[level], better, diagrams).terms.items():
+            _add(buckets[diagram.level], diagram, factor)
+    choices = [0] * len(sizes)
+    for level in range(len(sizes) - 1, -1, -1):  # each side depends on later levels only
+        values = [side.at(choices) for side in sides_of[level]]
+        choices[level] = values.index(_of_all(better, values))
     return tuple(choices)
 
 
-def _move(condition: Diagram, diagrams: Diagrams, moved: dict[int, Diagram]) -> Diagram:
-    """Make the same function in other diagrams; ``moved`` remembers what was moved, by identity."""
+def _add(terms: dict[Diagram, Number], diagram: Diagram, factor: Number) -> None:
+    terms[diagram] = terms.get(diagram, 0) + factor
+
+
+def _of_all(better: Better, values: Sequence[Number]) -> Number:
+    best = values[0]
+    for value in values[1:]:
+        best = better(best, value)
+    return best
+
+
+def _side(bucket: Mapping[Diagram, Number], choice: int) -> _Sum:
+    """Return what a bucket adds up to where its own level takes ``choice``."""
+    constant: Number = 0
+    terms: dict[Diagram, Number] = {}
+    for diagram, factor in bucket.items():
+        child = diagram.children[choice]
+        if child.is_leaf:
+            constant += factor * child.value
+        else:
+            _add(terms, child, factor)
+    return _Sum(constant, terms)
+
+
+def _best(sides: Sequence[_Sum], better: Better, diagrams: Diagrams) -> _Sum:
+    """Return the best of several sums as a function of the later pools."""
+    found = {diagram: None for side in sides for diagram in side.terms}
+    if not found:
+        return _Sum(_of_all(better, [side.constant for side in sides]), {})
+    if len(found) == 1:
+        (only,) = found
+        if _is_condition(only):  # chains and nests: no new diagram is needed
+            otherwise = _of_all(better, [side.constant for side in sides])
+            where = _of_all(better, [side.constant + side.terms.get(only, 0) for side in sides])
+            return _Sum(otherwise, {only: where - otherwise} if where != otherwise else {})
+    best = _drawn(sides[0], diagrams)
+    for side in sides[1:]:
+        best = diagrams.pointwise(better, best, _drawn(side, diagrams))
+    return _Sum(best.value, {}) if best.is_leaf else _Sum(0, {best: 1})
+
+
+def _is_condition(diagram: Diagram) -> bool:
+    return all(node.value in (0, 1) for node in diagram.nodes() if node.is_leaf)
+
+
+def _drawn(side: _Sum, diagrams: Diagrams) -> Diagram:
+    """Draw a sum as one diagram; what depends on the latest pools first, so that each step is short."""
+    total = diagrams.constant(side.constant)
+    for diagram, factor in sorted(side.terms.items(), key=lambda term: -term[0].level):
+        total = diagrams.pointwise(
+            operator.add, total, diagrams.pointwise(operator.mul, diagram, diagrams.constant(factor))
+        )
+    return total
+
+
+def _move(condition: Diagram, diagrams: Diagrams, moved: dict[Diagram, Diagram]) -> Diagram:
+    """Make the same function in other diagrams; ``moved`` remembers what was moved."""
     for node in condition.nodes():
-        if id(node) not in moved:
-            moved[id(node)] = (
-                diagrams.constant(node.value)
-                if node.is_leaf
-                else diagrams.ask(node.level, [moved[id(child)] for child in node.children])
-            )
-    return moved[id(condition)]
+        if node not in moved:
+            children = [moved[child] for child in node.children]
+            moved[node] = diagrams.ask(node.level, children) if children else diagrams.constant(node.value)
+    return moved[condition]

@@ -14,12 +14,12 @@ from supernet_onnx.cost.roles import is_standard
 from supernet_onnx.graph import reads, subgraphs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from onnx import NodeProto
 
     from supernet_onnx.cost.stored import Layout, Step
-    from supernet_onnx.diagram import Diagram, Diagrams
+    from supernet_onnx.diagram import Diagrams
     from supernet_onnx.shapes import TensorType
     from supernet_onnx.supergraph import Condition, SuperGraph
 
@@ -89,6 +89,8 @@ def without(diagrams: Diagrams, a: Condition, b: Condition) -> Condition:
     """Return the condition that ``a`` holds and ``b`` does not."""
     if b is diagrams.false or a is diagrams.false:
         return a
+    if a is b or b is diagrams.true:
+        return diagrams.false
     return diagrams.pointwise(lambda x, y: 1 if x and not y else 0, a, b)
 
 
@@ -157,7 +159,7 @@ def _folds(supergraph: SuperGraph, branches: _Edges, constant: frozenset[str]) -
     if not batchnorms:
         return
     convs = {node.output[0]: index for index, node in enumerate(nodes) if _folds_into(node)}
-    sole = _read_once(supergraph, branches, set(convs))
+    sole = _read_once(supergraph, branches, convs)
     for batchnorm in batchnorms:
         if not constant.issuperset(nodes[batchnorm].input[1:]):
             continue
@@ -204,26 +206,29 @@ def sources(diagrams: Diagrams, branches: _Edges, tensor: str, condition: Condit
     return reaching
 
 
-def _read_once(supergraph: SuperGraph, branches: _Edges, tensors: set[str]) -> dict[str, Condition]:
+def _read_once(supergraph: SuperGraph, branches: _Edges, tensors: Iterable[str]) -> dict[str, Condition]:
     """Return, for each of ``tensors``, when exactly one live node reads it and it is no graph output."""
     graph, diagrams = supergraph.graph, supergraph.diagrams
-    none = diagrams.constant(0)
-    readers: dict[str, Diagram] = dict.fromkeys(tensors, none)  # how many; 2 stands for more
-    readers.update(dict.fromkeys(branches, none))
+    once = dict.fromkeys([*tensors, *branches], diagrams.false)  # when at least one node does, looking through pools
+    twice = dict(once)
 
-    def add(name: str, more: Diagram) -> None:
-        if name in readers:
-            readers[name] = diagrams.pointwise(lambda x, y: min(x + y, 2), readers[name], more)
+    def add(name: str, first: Condition, second: Condition) -> None:
+        if name in once:
+            second = diagrams.either(second, diagrams.both(once[name], first))
+            twice[name] = diagrams.either(twice[name], second)
+            once[name] = diagrams.either(once[name], first)
 
     for value in graph.output:
-        add(value.name, diagrams.constant(2))
+        add(value.name, diagrams.true, diagrams.true)
     for index in range(len(graph.node) - 1, -1, -1):
         node, live = graph.node[index], supergraph.node_conditions[index]
+        if live is diagrams.false:
+            continue
         if index in supergraph.marks:
+            first, second = once[node.output[0]], twice[node.output[0]]
             for literal, name in branches[node.output[0]]:
-                add(name, diagrams.pointwise(lambda x, y: x * y, literal, readers[node.output[0]]))
-        elif live is not diagrams.false:
+                add(name, diagrams.both(first, literal), diagrams.both(second, literal))
+        else:
             for name in reads(node):
-                add(name, live)
-    one = diagrams.true
-    return {name: diagrams.pointwise(lambda x, _: 1 if x == 1 else 0, readers[name], one) for name in tensors}
+                add(name, live, diagrams.false)
+    return {name: without(diagrams, once[name], twice[name]) for name in tensors}

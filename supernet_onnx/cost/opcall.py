@@ -55,12 +55,11 @@ class Operand:
         if self.dims is not None and len(sizes) == len(self.dims):
             return sizes
         where = f"tensor '{self.name}' is {TensorType(self.dtype, self.dims)}"
-        bind = "bind the symbolic dims of the graph inputs with --dim NAME=VALUE"
         if self.dims is None:
-            raise UnknownShapeError(f"{where}: its rank is not known; {bind}")
+            raise UnknownShapeError(f"{where}: its rank is not known")
         axis, dim = next((axis, dim) for axis, dim in enumerate(self.dims) if not isinstance(dim, int))
         if dim is None:
-            raise UnknownShapeError(f"{where}: dim {axis} is not known; {bind}")
+            raise UnknownShapeError(f"{where}: dim {axis} is not known")
         raise UnknownShapeError(f"{where}: dim {axis} '{dim}' must be a number; bind it with --dim {dim}=VALUE")
 
     @property

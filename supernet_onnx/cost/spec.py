@@ -5,6 +5,7 @@ A handler is a small pure function of an ``OpCall``, registered once for an oper
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeVar
 
@@ -31,7 +32,7 @@ class Entry(NamedTuple):
     Attributes:
         node: The index of the main graph's node that it stands with; None for what no node reads.
         condition: The selections that pay it.
-        amount: In the metric's unit.
+        amount: In the metric's unit; negative for what a node costs less under some selections than under others.
     """
 
     node: int | None
@@ -97,6 +98,7 @@ class CostSpec:
         self,
         name: str,
         unit: str,
+        *,
         default: Literal["fail", "zero"] = "fail",
         combine: Literal["sum"] = "sum",
     ) -> None:
@@ -190,19 +192,28 @@ class CostSpec:
         """
         entries: list[Entry] = []
         left_out: dict[str, None] = {}
-        for node, condition, call in graph.calls:
-            try:
-                amount = self.price(call)
-            except UnknownShapeError as error:
-                raise UnknownShapeError(f"{call.name}: {error}{graph.hint}") from error
-            if amount is None:
-                operator = f"{call.domain}::{call.op_type}" if call.domain else call.op_type
-                if unknown == "error":
-                    raise UnknownOperatorError(self._refusal(call))
-                left_out[operator] = None
-            elif amount:
-                entries.append(Entry(node, condition, amount))
+        for node, calls in itertools.groupby(graph.calls, key=lambda call: call.node):
+            priced = [(condition, self._amount(graph, call, unknown, left_out)) for _, condition, call in calls]
+            usual = priced[-1][1]
+            if usual:
+                entries.append(Entry(node, graph.supergraph.node_conditions[node], usual))
+            entries += [Entry(node, condition, amount - usual) for condition, amount in priced if amount != usual]
         return Bill(tuple(entries), tuple(left_out))
+
+    def _amount(self, graph: CallGraph, call: OpCall | None, unknown: Unknown, left_out: dict[str, None]) -> Number:
+        """Price a call of a graph; an operator that must be left out is noted in ``left_out``."""
+        if call is None:
+            return 0
+        try:
+            amount = self.price(call)
+        except UnknownShapeError as error:
+            raise UnknownShapeError(f"{call.name}: {error}{graph.hint}") from error
+        if amount is not None:
+            return amount
+        if unknown == "error":
+            raise UnknownOperatorError(self._refusal(call))
+        left_out[f"{call.domain}::{call.op_type}" if call.domain else call.op_type] = None
+        return 0
 
     def _refusal(self, call: OpCall) -> str:
         arguments = f"'{call.op_type}'" + (f", domain='{call.domain}'" if call.domain else "")

@@ -49,6 +49,7 @@ class Stored:
 
     Attributes:
         name: Its unique name.
+        home: The index of the main graph's node that it is nested in; None in the main graph.
         dtype: An ``onnx.TensorProto.DataType``.
         rank: Its number of dims; None for a fill, whose shape only inference knows.
         elements: How many values it has; of a sparse one, how many are stored; 0 for a fill.
@@ -56,6 +57,7 @@ class Stored:
     """
 
     name: str
+    home: int | None
     dtype: int
     rank: int | None
     elements: int
@@ -104,10 +106,10 @@ class _Walk:
             names[value.name] = prefix + value.name
         for tensor in graph.initializer:
             names[tensor.name] = prefix + tensor.name
-            self.constants.append(_dense(names[tensor.name], tensor))
+            self.constants.append(_dense(names[tensor.name], home, tensor))
         for sparse in graph.sparse_initializer:
             names[sparse.values.name] = prefix + sparse.values.name
-            self.constants.append(_sparse(names[sparse.values.name], sparse))
+            self.constants.append(_sparse(names[sparse.values.name], home, sparse))
         for index, node in enumerate(graph.node):
             at = index if home is None else home
             inputs = [names.get(name, name) for name in node.input]
@@ -130,38 +132,38 @@ def _made(step: Step) -> Stored | None:
     """Return the constant that a Constant or ConstantOfShape node makes."""
     if not is_standard(step.node) or step.node.op_type not in ("Constant", "ConstantOfShape"):
         return None
-    name = step.outputs[0]
+    name, home = step.outputs[0], step.home if step.is_nested else None
     if step.node.op_type == "ConstantOfShape":
         value = next((a.t for a in step.node.attribute if a.name == "value"), None)
-        return Stored(name, TensorProto.FLOAT if value is None else value.data_type, None, 0, 0)
+        return Stored(name, home, TensorProto.FLOAT if value is None else value.data_type, None, 0, 0)
     for attribute in step.node.attribute:
         if attribute.type == AttributeProto.TENSOR:
-            return _dense(name, attribute.t)
+            return _dense(name, home, attribute.t)
         if attribute.type == AttributeProto.SPARSE_TENSOR:
-            return _sparse(name, attribute.sparse_tensor)
+            return _sparse(name, home, attribute.sparse_tensor)
         if attribute.type in (AttributeProto.FLOAT, AttributeProto.INT):
             dtype = TensorProto.FLOAT if attribute.type == AttributeProto.FLOAT else TensorProto.INT64
-            return Stored(name, dtype, 0, 1, _packed(1, dtype, name))
+            return Stored(name, home, dtype, 0, 1, _packed(1, dtype, name))
         if attribute.type == AttributeProto.FLOATS:
             n = len(attribute.floats)
-            return Stored(name, TensorProto.FLOAT, 1, n, _packed(n, TensorProto.FLOAT, name))
+            return Stored(name, home, TensorProto.FLOAT, 1, n, _packed(n, TensorProto.FLOAT, name))
         if attribute.type == AttributeProto.INTS:
             n = len(attribute.ints)
-            return Stored(name, TensorProto.INT64, 1, n, _packed(n, TensorProto.INT64, name))
+            return Stored(name, home, TensorProto.INT64, 1, n, _packed(n, TensorProto.INT64, name))
         if attribute.type == AttributeProto.STRING:
-            return Stored(name, TensorProto.STRING, 0, 1, len(attribute.s))
+            return Stored(name, home, TensorProto.STRING, 0, 1, len(attribute.s))
         if attribute.type == AttributeProto.STRINGS:
-            return Stored(name, TensorProto.STRING, 1, len(attribute.strings), sum(map(len, attribute.strings)))
+            return Stored(name, home, TensorProto.STRING, 1, len(attribute.strings), sum(map(len, attribute.strings)))
     return None
 
 
-def _dense(name: str, tensor: TensorProto) -> Stored:
-    return Stored(name, tensor.data_type, len(tensor.dims), math.prod(tensor.dims), _size_bytes(tensor, name))
+def _dense(name: str, home: int | None, tensor: TensorProto) -> Stored:
+    return Stored(name, home, tensor.data_type, len(tensor.dims), math.prod(tensor.dims), _size_bytes(tensor, name))
 
 
-def _sparse(name: str, sparse: SparseTensorProto) -> Stored:
+def _sparse(name: str, home: int | None, sparse: SparseTensorProto) -> Stored:
     size_bytes = _size_bytes(sparse.values, name) + _size_bytes(sparse.indices, name)
-    return Stored(name, sparse.values.data_type, len(sparse.dims), math.prod(sparse.values.dims), size_bytes)
+    return Stored(name, home, sparse.values.data_type, len(sparse.dims), math.prod(sparse.values.dims), size_bytes)
 
 
 def _size_bytes(tensor: TensorProto, name: str) -> int:

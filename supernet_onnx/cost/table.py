@@ -12,7 +12,7 @@ from supernet_onnx.selection import Selection
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from supernet_onnx.diagram import Number
+    from supernet_onnx.diagram import Diagram, Number
     from supernet_onnx.supergraph import Condition, Pool
 
 __all__ = ["CostTable", "Decomposition"]
@@ -99,18 +99,18 @@ class CostTable:
             ValueError: A pool is missing, or has another number of branches.
         """
         probabilities = [self._theta(theta, pool) for pool in self.pools]
-        chance: dict[int, float] = {}
+        chance: dict[Diagram, float] = {}
         total = 0.0
         for condition, amount in self.amounts.items():
             for node in condition.nodes():
-                if id(node) in chance:
+                if node in chance:
                     continue
                 if node.is_leaf:
-                    chance[id(node)] = float(node.value)
+                    chance[node] = float(node.value)
                 else:
                     pairs = zip(probabilities[node.level], node.children, strict=True)
-                    chance[id(node)] = sum(p * chance[id(child)] for p, child in pairs)
-            total += amount * chance[id(condition)]
+                    chance[node] = sum(p * chance[child] for p, child in pairs)
+            total += amount * chance[condition]
         return total
 
     def branch_amounts(self, selection: Selection) -> dict[str, dict[str, Number]]:
@@ -135,7 +135,7 @@ class CostTable:
                 concerned[level].append((condition, amount))
         amounts: dict[str, dict[str, Number]] = {}
         for level, pool in enumerate(self.pools):
-            choices = list(_nearest(self.live[level], selected))
+            choices = _nearest(self.live[level], selected)
             of_pool = amounts[pool.name] = {}
             for i, branch in enumerate(pool.branches):
                 choices[level] = i
@@ -144,24 +144,24 @@ class CostTable:
 
     def minimum(self) -> Number:
         """Return the smallest total of any selection, exactly, without going through them all."""
-        return self._extreme(min)[0]
+        return self.total(self.argminimum())
 
     def maximum(self) -> Number:
         """Return the largest total of any selection, exactly."""
-        return self._extreme(max)[0]
+        return self.total(self.argmaximum())
 
     def argminimum(self) -> Selection:
         """Return a selection of smallest total; of equals the one with the first branches, from the last pool on."""
-        return self._extreme(min)[1]
+        return self._extreme(min)
 
     def argmaximum(self) -> Selection:
         """Return a selection of largest total; of equals the one with the first branches, from the last pool on."""
-        return self._extreme(max)[1]
+        return self._extreme(max)
 
-    def _extreme(self, better: Callable[[Number, Number], Number]) -> tuple[Number, Selection]:
-        value, indices = extreme([len(pool.branches) for pool in self.pools], self.amounts, better)
+    def _extreme(self, better: Callable[[Number, Number], Number]) -> Selection:
+        indices = extreme([len(pool.branches) for pool in self.pools], self.amounts, better)
         branches = tuple(pool.branches[i].name for pool, i in zip(self.pools, indices, strict=True))
-        return value, Selection(self._names, indices, branches)
+        return Selection(self._names, indices, branches)
 
     @property
     def _names(self) -> tuple[str, ...]:
@@ -183,23 +183,19 @@ class CostTable:
         return probabilities
 
 
-def _nearest(condition: Condition, selected: Sequence[int]) -> Sequence[int]:
+def _nearest(condition: Condition, selected: Sequence[int]) -> list[int]:
     """Return the choices that meet a condition with the fewest changes to ``selected``, or that if nothing does."""
-    changes: dict[int, float] = {}
+    changes: dict[Diagram, float] = {}  # how many are needed from a node on
+
+    def by_choice(node: Diagram) -> list[float]:
+        return [changes[child] + (i != selected[node.level]) for i, child in enumerate(node.children)]
+
     for node in condition.nodes():
-        if node.is_leaf:
-            changes[id(node)] = 0 if node.value else math.inf
-        else:
-            changes[id(node)] = min(
-                changes[id(child)] + (i != selected[node.level]) for i, child in enumerate(node.children)
-            )
+        changes[node] = min(by_choice(node)) if node.children else (0 if node.value else math.inf)
     choices = list(selected)
     node = condition
-    if changes[id(node)] == math.inf:
-        return choices
-    while not node.is_leaf:
-        level = node.level
-        costs = [changes[id(child)] + (i != selected[level]) for i, child in enumerate(node.children)]
-        choices[level] = costs.index(min(costs))
-        node = node.children[choices[level]]
+    while node.children and changes[node] < math.inf:
+        costs = by_choice(node)
+        choices[node.level] = costs.index(min(costs))
+        node = node.children[choices[node.level]]
     return choices

@@ -91,8 +91,6 @@ class ParameterCount:
         condition = use.weight
         if self.biases:
             condition = diagrams.either(condition, use.bias)
-        if stored.is_fill and stored.name not in graph.facts.constant:
-            return diagrams.false
         if stored.is_float and stored.elements > 1:
             condition = diagrams.either(condition, use.other)
         return condition
@@ -120,12 +118,15 @@ class StoredSize:
             UnknownOperatorError: A local function is called, whose own constants are not looked into, and
                 ``unknown`` is ``"error"``.
         """
-        never = graph.supergraph.diagrams.false
+        supergraph = graph.supergraph
         entries = []
         for stored in graph.layout.constants:
-            use = graph.uses.get(stored.name)
-            if use is not None and use.read is not never and stored.size_bytes:
-                entries.append(Entry(use.reader, use.read, stored.size_bytes))
+            if stored.home is None:
+                condition = supergraph.condition(stored.name)
+            else:
+                condition = supergraph.node_conditions[stored.home]
+            if condition is not supergraph.diagrams.false and stored.size_bytes:
+                entries.append(Entry(graph.uses[stored.name].reader, condition, stored.size_bytes))
         return Bill(tuple(entries), _functions(self.name, graph, unknown))
 
 
