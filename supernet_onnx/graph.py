@@ -5,6 +5,7 @@ Works on the protobuf messages of onnx and reads no weights.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from onnx import AttributeProto, GraphProto, NodeProto
@@ -31,7 +32,7 @@ _GRAPHS: Final = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 
 def has_subgraphs(node: NodeProto) -> bool:
     """Whether a node has a graph in its attributes."""
-    for attribute in node.attribute:  # a loop, for this runs for every node of large graphs
+    for attribute in node.attribute:  # noqa: SIM110  any() takes longer, and this runs for every node of large graphs
         if attribute.type in _GRAPHS:
             return True
     return False
@@ -110,8 +111,14 @@ def check_topology(graph: GraphProto, node_reads: Sequence[Sequence[str]]) -> No
         ModelError: A tensor is made twice, is read before it is made (a cycle, or nodes out of order), or is
             made nowhere.
     """
-    made = {value.name for value in graph.input}
-    made.update(initializer_names(graph))
+    stored = [tensor.name for tensor in graph.initializer]
+    stored += [sparse.values.name for sparse in graph.sparse_initializer]
+    inputs = [value.name for value in graph.input]
+    for name in _twice(stored):
+        raise ModelError(f"initializer '{name}' is stored twice; names must be unique")
+    for name in _twice(inputs):
+        raise ModelError(f"graph input '{name}' is declared twice; names must be unique")
+    made = {*stored, *inputs}
     for node, names in zip(graph.node, node_reads, strict=True):
         for name in names:
             if name not in made:
@@ -123,6 +130,10 @@ def check_topology(graph: GraphProto, node_reads: Sequence[Sequence[str]]) -> No
     for value in graph.output:
         if value.name not in made:
             raise ModelError(f"graph output '{value.name}' is made by no node")
+
+
+def _twice(names: list[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 def _why_missing(graph: GraphProto, name: str) -> str:

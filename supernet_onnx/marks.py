@@ -26,10 +26,12 @@ __all__ = [
     "DOMAIN",
     "FORMAT",
     "FORMAT_KEY",
+    "MIN_OPSET",
     "OPSET",
     "VERSION_KEY",
     "Mark",
     "decode",
+    "dtype_name",
     "encode",
     "is_pool",
     "op_type",
@@ -40,11 +42,13 @@ __all__ = [
 
 DOMAIN: Final = "supernet_onnx"
 OPSET: Final = 1
+MIN_OPSET: Final = 15
+"""The first version of the standard domain that has the operators of the pool functions."""
 FORMAT: Final = "1"
 FORMAT_KEY: Final = "supernet_onnx.format"
 VERSION_KEY: Final = "supernet_onnx.version"
 
-_OP_TYPE = re.compile(r"Pool([1-9][0-9]*)")
+_OP_TYPE: Final = re.compile(r"Pool([1-9][0-9]{0,8})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,11 @@ def op_type(num_branches: int) -> str:
 def weights_name(pool: str) -> str:
     """Return the name of the initializer that holds a pool's weights."""
     return f"{pool}.weights"
+
+
+def dtype_name(dtype: int) -> str:
+    """Return what messages call an element type: ``float``, ``int64``, or its number where onnx knows no name."""
+    return TensorProto.DataType.Name(dtype).lower() if dtype in TensorProto.DataType.values() else f"type {dtype}"
 
 
 def is_pool(node: NodeProto) -> bool:
@@ -127,6 +136,8 @@ def decode(node: NodeProto) -> Mark:
     if len(set(branches)) != len(branches):
         twice = sorted({branch for branch in branches if branches.count(branch) > 1})
         raise MarkError(f"{where}: branch names must be unique, these are not: {', '.join(twice)}")
+    if not all(branches):
+        raise MarkError(f"{where}: branch {branches.index('')} has no name; a branch needs one to be selected by")
     if len(node.input) != num_branches + 1:
         raise MarkError(
             f"{where}: {len(node.input)} inputs, expected {num_branches + 1}: "
@@ -135,7 +146,7 @@ def decode(node: NodeProto) -> Mark:
     if not all(node.input):
         raise MarkError(f"{where}: input {list(node.input).index('')} is missing, a pool has no optional inputs")
     if len(node.output) != 1 or not node.output[0]:
-        raise MarkError(f"{where}: {len(node.output)} outputs, expected 1")
+        raise MarkError(f"{where}: {sum(map(bool, node.output))} outputs, expected 1")
     return Mark(pool, branches, _call(attributes.get("call"), where), _scores(attributes, where, num_branches))
 
 
@@ -148,7 +159,7 @@ def pool_function(num_branches: int, *, opset: int) -> FunctionProto:
 
     Args:
         num_branches: n.
-        opset: The version of the standard domain that the model imports; the body needs 15 or later.
+        opset: The version of the standard domain that the body imports: the model's, and at least ``MIN_OPSET``.
 
     Returns:
         A function of ``n + 1`` inputs, ``weights`` and ``branch_0`` to ``branch_{n-1}``, and the output ``mixture``.
@@ -230,10 +241,8 @@ def weights_values(tensor: TensorProto, where: str, num_branches: int) -> tuple[
     if tensor.data_location == TensorProto.EXTERNAL:
         raise MarkError(f"{where}: weights '{tensor.name}' stand in another file; a pool's weights are stored inline")
     if tensor.data_type != TensorProto.FLOAT or list(tensor.dims) != [num_branches]:
-        kind = TensorProto.DataType.Name(tensor.data_type)
-        raise MarkError(
-            f"{where}: weights '{tensor.name}' are {kind.lower()}{list(tensor.dims)}, expected float[{num_branches}]"
-        )
+        kind = f"{dtype_name(tensor.data_type)}[{','.join(map(str, tensor.dims))}]"
+        raise MarkError(f"{where}: weights '{tensor.name}' are {kind}, expected float[{num_branches}]")
     try:
         values = numpy_helper.to_array(tensor)
     except ValueError as error:

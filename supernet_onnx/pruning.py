@@ -15,15 +15,18 @@ import onnx_graphsurgeon as gs
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorAnnotation, helper
 
 from supernet_onnx import marks
+from supernet_onnx.diagram import values
 from supernet_onnx.errors import MarkError
 from supernet_onnx.graph import captured, defined, has_subgraphs, initializer_names, subgraphs
 from supernet_onnx.selection import check
 
 if TYPE_CHECKING:
     from supernet_onnx.selection import Selection
-    from supernet_onnx.supergraph import Condition, SuperGraph
+    from supernet_onnx.supergraph import SuperGraph
 
 __all__ = ["prune"]
+
+_Call = tuple[str, str, str]  # domain, name and overload of an operator or a local function
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def prune(supergraph: SuperGraph, selection: Selection) -> ModelProto:
     if not supergraph.pools:
         raise MarkError("the model has no pool, so there is nothing to select: export it with SuperNet.export_onnx")
     check(supergraph, selection)
-    live = list(_live(supergraph, selection))
+    live = [i for i, holds in enumerate(values(supergraph.node_conditions, selection.indices)) if holds]
     surgery = _operate(supergraph, selection, live)
     source = supergraph.model
     subnet = ModelProto()
@@ -76,7 +79,7 @@ def prune(supergraph: SuperGraph, selection: Selection) -> ModelProto:
     _assemble(subnet.graph, supergraph, live, surgery)
     functions = _live_functions(source.functions, subnet.graph)
     subnet.functions.extend(functions)
-    domains = {"", "ai.onnx", *_domains(subnet.graph.node)}
+    domains = {"", "ai.onnx", *(domain for domain, _, _ in _calls(subnet.graph.node))}
     for function in functions:
         domains.update([function.domain], (entry.domain for entry in function.opset_import))
     subnet.opset_import.extend(entry for entry in source.opset_import if entry.domain in domains)
@@ -137,17 +140,6 @@ class _Seam:
         return _Surgery({old: new for old, new in now.items() if old != new}, joined)
 
 
-def _live(supergraph: SuperGraph, selection: Selection) -> Iterator[int]:
-    """Iterate over the nodes that are live under a selection; each condition is evaluated once."""
-    holds: dict[Condition, bool] = {}
-    for index, condition in enumerate(supergraph.node_conditions):
-        known = holds.get(condition)
-        if known is None:
-            known = holds[condition] = bool(condition.at(selection.indices))
-        if known:
-            yield index
-
-
 def _collapse(pool: gs.Node, fixed: set[str], inner: set[str]) -> None:
     """Join the pool's selected branch output, its only input, to the pool's readers, if one of the names may go.
 
@@ -193,7 +185,9 @@ def _assemble(target: GraphProto, supergraph: SuperGraph, live: Iterable[int], s
         present.update(target.node[-1].output)
     target.quantization_annotation.extend(_annotations(source, present, renamed))
     used = present.union(
-        entry.value for annotation in target.quantization_annotation for entry in annotation.quant_parameter_tensor_names
+        entry.value
+        for annotation in target.quantization_annotation
+        for entry in annotation.quant_parameter_tensor_names
     )
     target.initializer.extend(tensor for tensor in source.initializer if tensor.name in used)
     target.sparse_initializer.extend(tensor for tensor in source.sparse_initializer if tensor.values.name in used)
@@ -207,7 +201,9 @@ def _assemble(target: GraphProto, supergraph: SuperGraph, live: Iterable[int], s
             _copy_field(target, field.name, value)
 
 
-def _annotations(source: GraphProto, present: Collection[str], renamed: Mapping[str, str]) -> Iterator[TensorAnnotation]:
+def _annotations(
+    source: GraphProto, present: Collection[str], renamed: Mapping[str, str]
+) -> Iterator[TensorAnnotation]:
     """Iterate over the quantization annotations of what is left; a renamed tensor takes its own along."""
     annotated = {annotation.tensor_name for annotation in source.quantization_annotation}
     for annotation in source.quantization_annotation:
@@ -235,8 +231,7 @@ def _rename_reads(node: NodeProto, names: Mapping[str, str]) -> None:
         if name in names:
             node.input[position] = names[name]
     for graph in subgraphs(node) if has_subgraphs(node) else ():
-        outer = captured(graph)
-        seen = {old: new for old, new in names.items() if old in outer}
+        seen = {name: names[name] for name in captured(graph) if name in names}
         for inner in graph.node if seen else ():
             _rename_reads(inner, seen)
         for value in graph.output if seen else ():
@@ -246,29 +241,22 @@ def _rename_reads(node: NodeProto, names: Mapping[str, str]) -> None:
 
 def _live_functions(functions: Iterable[FunctionProto], graph: GraphProto) -> list[FunctionProto]:
     """Return the local functions that the graph still calls, directly or through others, in their order."""
-    by_name: dict[tuple[str, str], list[FunctionProto]] = {}
-    for function in functions:
-        by_name.setdefault((function.domain, function.name), []).append(function)
-    called: set[tuple[str, str]] = set()
+    by_name = {(function.domain, function.name, function.overload): function for function in functions}
+    called: set[_Call] = set()
     waiting = list(_calls(graph.node))
     while waiting:
         name = waiting.pop()
         if name in by_name and name not in called:
             called.add(name)
-            for function in by_name[name]:
-                waiting.extend(_calls(function.node))
-    return [function for function in functions if (function.domain, function.name) in called]
+            waiting.extend(_calls(by_name[name].node))
+    return [function for name, function in by_name.items() if name in called]
 
 
-def _calls(nodes: Iterable[NodeProto]) -> Iterable[tuple[str, str]]:
+def _calls(nodes: Iterable[NodeProto]) -> Iterator[_Call]:
     for node in nodes:
-        yield node.domain, node.op_type
+        yield node.domain, node.op_type, node.overload
         for graph in subgraphs(node):
             yield from _calls(graph.node)
-
-
-def _domains(nodes: Iterable[NodeProto]) -> set[str]:
-    return {domain for domain, _ in _calls(nodes)}
 
 
 def _copy_field(target: ModelProto | GraphProto, name: str, value: object) -> None:

@@ -6,13 +6,14 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from supernet_onnx.errors import SelectionError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
     from supernet_onnx.supergraph import Pool, SuperGraph
 
 __all__ = ["Selection", "argmax", "check", "count", "every", "from_json", "parse", "resolve", "sample"]
@@ -56,8 +57,9 @@ def resolve(supergraph: SuperGraph, choices: Mapping[str, int | str]) -> Selecti
     Raises:
         SelectionError: A pool or branch is not there, or a pool that is not named has no stored weights.
     """
+    there = {pool.name for pool in supergraph.pools}
     for name in choices:
-        if supergraph.pool(name) is None:
+        if name not in there:
             known = ", ".join(f"'{pool.name}'" for pool in supergraph.pools) or "none"
             raise SelectionError(f"pool '{name}' is not in the model; its pools are: {known}")
     indices = [
@@ -94,7 +96,7 @@ def parse(supergraph: SuperGraph, pairs: Iterable[str], *, base: Mapping[str, in
 
     Args:
         supergraph: Whose pools are meant.
-        pairs: ``POOL=BRANCH``, the branch by name or index. A pool's name may contain ``=``.
+        pairs: ``POOL=BRANCH``, the branch by name or index. Both names may contain ``=``.
         base: Choices that ``pairs`` override.
 
     Raises:
@@ -102,8 +104,8 @@ def parse(supergraph: SuperGraph, pairs: Iterable[str], *, base: Mapping[str, in
     """
     choices: dict[str, int | str] = {}
     for pair in pairs:
-        pool, equals, branch = pair.rpartition("=")
-        if not equals or not pool:
+        pool, branch = _cut(supergraph, pair)
+        if not pool:
             raise SelectionError(f"'{pair}' is no selection; expected POOL=BRANCH, for example conv1=Identity")
         if choices.get(pool, branch) != branch:
             raise SelectionError(f"pool '{pool}' is selected twice: '{choices[pool]}' and '{branch}'")
@@ -118,8 +120,8 @@ def from_json(text: str) -> dict[str, int | str]:
         SelectionError: The text is not a JSON object of branch names or indices.
     """
     try:
-        choices = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        choices = json.loads(text, object_pairs_hook=_each_once)
+    except (ValueError, RecursionError) as error:  # of a number of thousands of digits: a bare ValueError
         raise SelectionError(f"a selection must be JSON, this is not: {error}") from error
     if not isinstance(choices, dict):
         raise SelectionError('a selection must be a JSON object {"POOL": "BRANCH", ...}')
@@ -154,11 +156,36 @@ def _selection(supergraph: SuperGraph, indices: Iterable[int]) -> Selection:
     return Selection(tuple(pool.name for pool in pools), chosen, names)
 
 
-def _index(pool: Pool, branch: int | str) -> int:
+def _cut(supergraph: SuperGraph, pair: str) -> tuple[str, str]:
+    """Cut a text at the ``=`` that leaves a pool and one of its branches; failing that, a pool; or at the last."""
+    places = [place for place, character in enumerate(pair) if character == "="]
+    cuts = [(pair[:place], pair[place + 1 :]) for place in reversed(places)]
+    known = [(pool, branch) for name, branch in cuts if (pool := supergraph.pool(name)) is not None]
+    fitting = [(pool, branch) for pool, branch in known if _find(pool, branch) is not None]
+    for pool, branch in (*fitting, *known):
+        return pool.name, branch
+    return cuts[0] if cuts else ("", pair)
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    choices: dict[str, object] = {}
+    for pool, branch in pairs:
+        if choices.setdefault(pool, branch) != branch:
+            raise SelectionError(f"pool '{pool}' is selected twice: '{choices[pool]}' and '{branch}'")
+    return choices
+
+
+def _find(pool: Pool, branch: int | str) -> int | None:
+    """Return the index of a branch that is given by its name or index, or None."""
     index = pool.index(branch) if isinstance(branch, str) else branch
-    if index is None and isinstance(branch, str) and branch.isascii() and branch.isdigit():
+    if index is None and isinstance(branch, str) and branch.isascii() and branch.isdigit() and len(branch) < 10:
         index = int(branch)
-    if index is None or not 0 <= index < len(pool.branches):
+    return index if index is not None and 0 <= index < len(pool.branches) else None
+
+
+def _index(pool: Pool, branch: int | str) -> int:
+    index = _find(pool, branch)
+    if index is None:
         known = ", ".join(f"{i} '{own.name}'" for i, own in enumerate(pool.branches))
         raise SelectionError(f"pool '{pool.name}' has no branch '{branch}'; its branches are: {known}")
     return index

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import onnx
-from onnx import GraphProto, ModelProto, TensorProto, TypeProto, ValueInfoProto, helper
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, helper
 
 from supernet_onnx import marks
 from supernet_onnx.errors import ModelError
 from supernet_onnx.graph import initializer_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 __all__ = ["Dim", "TensorType", "infer", "type_of"]
 
@@ -22,7 +23,7 @@ Dim = int | str | None
 """A size, the name of a symbolic one, or nothing known."""
 
 _SMALL: Final = 1024  # elements; larger initializers hold no shapes, so inference does not need their values
-_STANDARD: Final = ("", "ai.onnx", "ai.onnx.ml")
+_GENERATED: Final = re.compile(r"unk__[0-9]+")  # what onnx calls a dim that it knows nothing of
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class TensorType:
         return math.prod(sizes)
 
     def __str__(self) -> str:
-        kind = TensorProto.DataType.Name(self.dtype).lower()
+        kind = marks.dtype_name(self.dtype)
         if self.shape is None:
             return f"{kind}[...]"
         return f"{kind}[{','.join('?' if dim is None else str(dim) for dim in self.shape)}]"
@@ -62,17 +63,18 @@ def infer(model: ModelProto, *, dims: Mapping[str, int] | None = None) -> dict[s
         dims: Sizes for symbolic dims, by name.
 
     Returns:
-        ``{tensor name: type}``, initializers included. A tensor that inference gives up on is absent or has
-        unknown dims.
+        ``{tensor name: type}``, initializers included. A tensor that inference gives up on, because shapes
+        contradict each other, say, is absent or has unknown dims.
 
     Raises:
-        ModelError: Shapes or types in the graph contradict each other.
+        ModelError: onnx refuses the graph: an operator set is not imported, a local function calls itself.
+        MarkError: A mark is malformed.
     """
     skeleton = _skeleton(model, _bindings(model.graph, dims or {}))
     try:
         inferred = onnx.shape_inference.infer_shapes(skeleton, check_type=False, strict_mode=False, data_prop=True)
-    except onnx.shape_inference.InferenceError as error:
-        raise ModelError(f"shapes contradict each other: {' '.join(str(error).split())}") from error
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+        raise ModelError(f"shapes cannot be inferred: {' '.join(str(error).split())}") from error
     graph = inferred.graph
     types = {
         value.name: type_of(value.type)
@@ -80,8 +82,18 @@ def infer(model: ModelProto, *, dims: Mapping[str, int] | None = None) -> dict[s
         for value in values
         if value.type.HasField("tensor_type")
     }
+    named = {dim.dim_param for value in graph.input for dim in value.type.tensor_type.shape.dim}
+    types = {name: _without_generated(kind, named) for name, kind in types.items()}
     types.update({tensor.name: _tensor_type(tensor) for tensor in model.graph.initializer})
     return types
+
+
+def _without_generated(kind: TensorType, named: Collection[str]) -> TensorType:
+    """Make dims unknown whose names onnx made up: nobody can bind those."""
+    if not any(isinstance(dim, str) for dim in kind.shape or ()):
+        return kind
+    dims = (None if isinstance(d, str) and _GENERATED.fullmatch(d) and d not in named else d for d in kind.shape or ())
+    return TensorType(kind.dtype, tuple(dims))
 
 
 def type_of(proto: TypeProto) -> TensorType:
@@ -139,22 +151,34 @@ def _skeleton(model: ModelProto, bound: Mapping[str, int]) -> ModelProto:
         graph.input.append(
             helper.make_tensor_value_info(sparse.values.name, sparse.values.data_type, list(sparse.dims))
         )
+    opaque = _opaque(source.node, skeleton.functions)
     for value in source.output:
-        graph.output.append(_without_shape(value))
-    foreign = {name for node in source.node if _is_foreign(node.domain) for name in node.output}
-    graph.value_info.extend(_bound(value, bound) for value in source.value_info if value.name in foreign)
-    _add_pool_functions(skeleton, (node.op_type for node in source.node if marks.is_pool(node)))
+        graph.output.append(_bound(value, bound) if value.name in opaque else _without_shape(value))
+    graph.value_info.extend(_bound(value, bound) for value in source.value_info if value.name in opaque)
+    sizes = {len(marks.decode(node).branches) for node in source.node if marks.is_pool(node)}
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    skeleton.functions.extend(marks.pool_function(size, opset=max(opset, marks.MIN_OPSET)) for size in sorted(sizes))
     return skeleton
 
 
-def _is_foreign(domain: str) -> bool:
-    return domain not in _STANDARD and domain != marks.DOMAIN
+def _opaque(nodes: Collection[NodeProto], functions: Iterable[FunctionProto]) -> set[str]:
+    """Return what nodes make whose operator onnx does not know, or is a local function that calls such a one."""
+    bodies = {(function.domain, function.name): function.node for function in functions}
 
+    def is_opaque(operator: tuple[str, str]) -> bool:
+        waiting, seen = [operator], {operator}
+        while waiting:
+            domain, op_type = waiting.pop()
+            if (domain, op_type) in bodies:
+                calls = {(node.domain, node.op_type) for node in bodies[domain, op_type]} - seen
+                waiting.extend(calls)
+                seen |= calls
+            elif domain != marks.DOMAIN and not onnx.defs.has(op_type, "" if domain == "ai.onnx" else domain):
+                return True
+        return False
 
-def _add_pool_functions(skeleton: ModelProto, op_types: Iterable[str]) -> None:
-    opset = next((entry.version for entry in skeleton.opset_import if entry.domain in ("", "ai.onnx")), 15)
-    for op_type in sorted(set(op_types)):
-        skeleton.functions.append(marks.pool_function(int(op_type.removeprefix("Pool")), opset=opset))
+    opaque = {operator for operator in {(node.domain, node.op_type) for node in nodes} if is_opaque(operator)}
+    return {name for node in nodes if (node.domain, node.op_type) in opaque for name in node.output}
 
 
 def _bound(value: ValueInfoProto, bound: Mapping[str, int], *, batch: bool = False) -> ValueInfoProto:

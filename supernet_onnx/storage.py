@@ -1,12 +1,13 @@
 """Models and other files on disk: load without weights, save whole or not at all.
 
-A save writes to a temporary file in the target's folder, flushes it to the disk and renames it; external data
+A save writes to temporary files in the target's folder, flushes them to the disk and renames them; external data
 first, the model last. External data are copied file to file, only the byte ranges that the model still names.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import stat
 import tempfile
@@ -15,12 +16,12 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from google.protobuf.message import DecodeError, EncodeError
-from onnx import AttributeProto, GraphProto, ModelProto, StringStringEntryProto, TensorProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto
 
 from supernet_onnx.errors import ModelError, OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["data_files", "external_tensors", "load", "refuse_overwrite", "save", "serialize", "write"]
 
@@ -75,9 +76,9 @@ def write(path: Path | str, content: bytes) -> None:
     """Write a file whole or not at all: to a temporary file beside it, flushed, then renamed.
 
     Raises:
-        OutputError: The folder is missing or read-only, the disk is full, or the path is a folder.
+        OutputError: The folder is missing or read-only, the disk is full, or the path is no regular file.
     """
-    with _replacing(Path(path)) as file:
+    with _replacing(Path(path)) as (file,):
         file.write(content)
 
 
@@ -91,19 +92,30 @@ def save(model: ModelProto, path: Path | str, *, directory: Path | None = None) 
 
     Raises:
         ModelError: External data are missing, too short, or lie outside of ``directory``.
-        OutputError: The file cannot be written. Nothing is left half written.
+        OutputError: A file cannot be written, or ``NAME.data`` is one that a model of another name reads. Nothing is
+            left half written.
     """
     path = Path(path)
-    if next(external_tensors(model), None) is not None:
-        if directory is None:
-            raise ModelError("the model has external data but was never a file; load their values into the model first")
-        kept = ModelProto()
-        kept.CopyFrom(model)
-        model = kept
-        content = _copy_external(model, path, directory)
-    else:
-        content = serialize(model)
-    write(path, content)
+    if next(external_tensors(model), None) is None:
+        write(path, serialize(model))
+        return
+    if directory is None:
+        raise ModelError("the model has external data but was never a file; load their values into the model first")
+    moved = ModelProto()
+    moved.CopyFrom(model)
+    data = path.with_name(f"{path.name}.data")
+    places = _move_external(moved, data.name, directory)
+    if not os.path.exists(path) and os.path.exists(data) and any(data.samefile(extent.file) for extent in places):
+        raise OutputError(
+            f"'{data}' holds the external data that are to be saved; choose another name than '{path.name}'"
+        )
+    content = serialize(moved)
+    with _replacing(data, path) as (data_file, model_file):
+        for extent, place in places.items():
+            data_file.seek(place)
+            data_file.writelines(_chunks(extent))
+        data_file.truncate(max(place + extent.length for extent, place in places.items()))
+        model_file.write(content)
 
 
 def refuse_overwrite(output: Path, inputs: list[Path]) -> None:
@@ -113,13 +125,15 @@ def refuse_overwrite(output: Path, inputs: list[Path]) -> None:
         OutputError: It is, under whatever name.
     """
     for path in inputs:
-        if output.exists() and path.exists() and output.samefile(path):
+        if os.path.exists(output) and os.path.exists(path) and os.path.samefile(output, path):
             raise OutputError(f"output '{output}' is also an input; choose another name, or pass --force to replace it")
 
 
 def external_tensors(model: ModelProto) -> Iterator[TensorProto]:
-    """Iterate over the tensors of a model whose values stand in other files, nested graphs included."""
-    for tensor in _tensors(model.graph):
+    """Iterate over the tensors of a model whose values stand in other files: anywhere that a model keeps tensors."""
+    graphs = [model.graph, *(graph for info in model.training_info for graph in (info.initialization, info.algorithm))]
+    nodes = (node for function in model.functions for node in function.node)
+    for tensor in itertools.chain(*map(_tensors, graphs), _attribute_tensors(nodes)):
         if tensor.data_location == TensorProto.EXTERNAL:
             yield tensor
 
@@ -133,19 +147,24 @@ def data_files(model: ModelProto, directory: Path) -> list[Path]:
 def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
-        yield sparse.values
-        yield sparse.indices
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.TENSOR:
-                yield attribute.t
-            elif attribute.type == AttributeProto.TENSORS:
-                yield from attribute.tensors
-            elif attribute.type == AttributeProto.GRAPH:
-                yield from _tensors(attribute.g)
-            elif attribute.type == AttributeProto.GRAPHS:
-                for nested in attribute.graphs:
-                    yield from _tensors(nested)
+        yield from (sparse.values, sparse.indices)
+    yield from _attribute_tensors(graph.node)
+
+
+def _attribute_tensors(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
+    for attribute in (attribute for node in nodes for attribute in node.attribute):
+        if attribute.type == AttributeProto.TENSOR:
+            yield attribute.t
+        elif attribute.type == AttributeProto.TENSORS:
+            yield from attribute.tensors
+        elif attribute.type == AttributeProto.GRAPH:
+            yield from _tensors(attribute.g)
+        elif attribute.type == AttributeProto.GRAPHS:
+            yield from itertools.chain(*map(_tensors, attribute.graphs))
+        elif attribute.type == AttributeProto.SPARSE_TENSOR:
+            yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+        elif attribute.type == AttributeProto.SPARSE_TENSORS:
+            yield from (tensor for sparse in attribute.sparse_tensors for tensor in (sparse.values, sparse.indices))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,21 +192,21 @@ def _extent(tensor: TensorProto, directory: Path) -> _Extent:
         raise ModelError(f"{where} cannot be read: {error.strerror}; it belongs beside the model") from error
     if not inside or not stat.S_ISREG(status.st_mode):
         raise ModelError(f"{where} must be a regular file inside of the model's folder")
-    try:
-        offset = int(entries.get("offset", "0"))
-        length = int(entries.get("length", str(status.st_size - offset)))
-    except ValueError as error:
-        raise ModelError(f"{where} has an offset or length that is no number") from error
-    if offset < 0 or length < 0 or offset + length > status.st_size:
-        raise ModelError(
-            f"{where} ends at byte {offset + length}, the file has {status.st_size}; it is cut short: copy it again"
-        )
-    return _Extent(file, offset, length)
+    if status.st_nlink > 1:  # as onnx does: a hard link is the one way out of the folder that a path does not show
+        raise ModelError(f"{where} has several hard links and may be a file from elsewhere; copy it")
+    offset, length = entries.get("offset", "0"), entries.get("length")
+    if not all(number.isascii() and number.isdigit() and len(number) < 20 for number in (offset, length or "0")):
+        raise ModelError(f"{where} has offset {offset} and length {length}, expected numbers of at least 0")
+    start, size = int(offset), status.st_size
+    end = size if length is None else start + int(length)
+    if start > size or end > size:
+        edge = f"ends at byte {end}" if end > size else f"starts at byte {start}"
+        raise ModelError(f"{where} {edge}, the file has {size}; it is cut short: copy it again")
+    return _Extent(file, start, end - start)
 
 
-def _copy_external(model: ModelProto, path: Path, directory: Path) -> bytes:
-    """Copy the model's extents to ``NAME.data``, each once, point the tensors there, and return the model's bytes."""
-    name = f"{path.name}.data"
+def _move_external(model: ModelProto, name: str, directory: Path) -> dict[_Extent, int]:
+    """Point a model's external tensors to one new file, and return where each extent goes in it."""
     places: dict[_Extent, int] = {}
     end = 0
     for tensor in external_tensors(model):
@@ -198,48 +217,60 @@ def _copy_external(model: ModelProto, path: Path, directory: Path) -> bytes:
         del tensor.external_data[:]
         for key, value in (("location", name), ("offset", places[extent]), ("length", extent.length)):
             tensor.external_data.append(StringStringEntryProto(key=key, value=str(value)))
-    content = serialize(model)
-    with _replacing(path.with_name(name)) as target:
-        for extent, place in places.items():
-            target.seek(place)
-            _copy_range(extent, target)
-        target.truncate(end)
-    return content
+    return places
 
 
-def _copy_range(extent: _Extent, target: BinaryIO) -> None:
-    with extent.file.open("rb") as source:
-        source.seek(extent.offset)
-        left = extent.length
-        while left:
-            chunk = source.read(min(left, _CHUNK))
-            if not chunk:
-                raise ModelError(f"external data '{extent.file.name}' became shorter while it was copied")
-            target.write(chunk)
-            left -= len(chunk)
+def _chunks(extent: _Extent) -> Iterator[bytes]:
+    """Iterate over the bytes of an extent."""
+    where = f"external data '{extent.file.name}'"
+    left = extent.length
+    try:
+        with extent.file.open("rb") as source:
+            source.seek(extent.offset)
+            while left:
+                chunk = source.read(min(left, _CHUNK))
+                if not chunk:
+                    raise ModelError(f"{where} became shorter while it was copied")
+                left -= len(chunk)
+                yield chunk
+    except OSError as error:
+        raise ModelError(f"{where} cannot be read: {error.strerror}") from error
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Give a temporary file that takes the place of ``path`` if the block ends well, and vanishes if not."""
+def _replacing(*paths: Path) -> Iterator[list[BinaryIO]]:
+    """Give temporary files that take the places of ``paths`` if the block ends well, and vanish if not.
+
+    No place is taken before all files are on the disk.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            files: list[BinaryIO] = []
+            temporary: list[Path] = []
+            for path in paths:
+                _check_target(path)
+                descriptor, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=".supernet-onnx.", suffix=".tmp")
+                temporary.append(Path(name))
+                stack.callback(temporary[-1].unlink, missing_ok=True)
+                files.append(stack.enter_context(os.fdopen(descriptor, "wb")))
+            yield files
+            for file in files:
+                file.flush()
+                os.fsync(file.fileno())
+                file.close()
+            for path, new in zip(paths, temporary, strict=True):
+                os.chmod(new, _mode(path))
+            for path, new in zip(paths, temporary, strict=True):
+                os.replace(new, path)
+        except OSError as error:
+            raise OutputError(f"'{paths[-1]}' cannot be written: {error.strerror or error}") from error
+
+
+def _check_target(path: Path) -> None:
     if path.is_dir():
         raise OutputError(f"output '{path}' is a folder; give a file name")
-    temporary: Path | None = None
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.", suffix=".tmp")
-        temporary = Path(name)
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(_mode(path))
-        temporary.replace(path)
-        temporary = None
-    except OSError as error:
-        raise OutputError(f"'{path}' cannot be written: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    if path.exists() and not path.is_file():
+        raise OutputError(f"output '{path}' is no regular file; give a file name")
 
 
 def _mode(path: Path) -> int:
