@@ -1,0 +1,1 @@
+"""Reference supernets, one readable file each; ``python -m models.NAME`` trains one."""
