@@ -30,6 +30,8 @@ from supernet_onnx.cost import params
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from supernet_onnx.train import PoolSummary
+
 __all__ = ["Data", "Epoch", "accuracy", "build", "example_input", "fine_tune", "load_data", "main", "train"]
 
 EPOCHS: Final = 50
@@ -139,7 +141,7 @@ class Epoch:
     loss: float
     accuracy: float
     cost: float
-    pools: dict[str, dict[str, object]]
+    pools: dict[str, PoolSummary]
 
 
 def train(net: SuperNet, data: Data, *, epochs: int = EPOCHS, strength: float = STRENGTH, seed: int = 0) -> list[Epoch]:

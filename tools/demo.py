@@ -13,7 +13,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -170,7 +170,7 @@ def draw(history: list[digits.Epoch], path: Path) -> None:
     figure = Figure(figsize=(7.2, 2.5), layout="constrained")
     panels = figure.subplots(1, len(pools), sharex=True, sharey=True, squeeze=False)[0]
     for panel, pool in zip(panels, pools, strict=True):
-        weights = [cast("dict[str, float]", epoch.pools[pool]["weights"]) for epoch in history]
+        weights = [epoch.pools[pool]["weights"] for epoch in history]
         for branch in weights[0]:
             colour, dashes = _STYLES[branch]
             panel.plot(epochs, [of[branch] for of in weights], dashes, color=colour, label=branch, linewidth=1.4)

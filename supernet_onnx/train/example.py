@@ -20,10 +20,14 @@ class Example:
     Attributes:
         args: Positional ones.
         kwargs: Keyword ones.
+        device: That of the model when the example was given.
+        dtype: Likewise.
     """
 
     args: tuple[object, ...]
     kwargs: dict[str, object]
+    device: torch.device
+    dtype: torch.dtype
 
     @property
     def batch(self) -> int | None:
@@ -35,6 +39,18 @@ class Example:
         """Whether an argument has the batch as its first dim."""
         return isinstance(leaf, Tensor) and leaf.dim() > 0 and leaf.shape[0] == self.batch
 
+    def on(self, model: nn.Module) -> Example:
+        """Return the example for the model as it is now: tensors of its former device or dtype follow it."""
+        device, dtype = _home(model)
+
+        def follow(leaf: object) -> object:
+            if isinstance(leaf, Tensor) and leaf.dtype == self.dtype:
+                leaf = leaf.to(dtype)
+            return leaf.to(device) if isinstance(leaf, Tensor) and leaf.device == self.device else leaf
+
+        args, kwargs = pytree.tree_map(follow, (self.args, self.kwargs))
+        return Example(args, kwargs, device, dtype)
+
     def widened(self) -> Example:
         """Return an example of batch 2 if the batch is 1, for torch.export takes a size of 1 for a constant."""
         if self.batch != 1:
@@ -44,7 +60,7 @@ class Example:
             return torch.cat([leaf, leaf]) if isinstance(leaf, Tensor) and self.is_batched(leaf) else leaf
 
         args, kwargs = pytree.tree_map(twice, (self.args, self.kwargs))
-        return Example(args, kwargs)
+        return Example(args, kwargs, self.device, self.dtype)
 
     def dynamic_shapes(self, model: nn.Module, dim: torch.export.Dim) -> dict[str, object]:
         """Return the ``dynamic_shapes`` for ``torch.export`` that make the first dim of batched tensors ``dim``."""
@@ -69,16 +85,26 @@ def make_example(model: nn.Module, input_shape: Sequence[int] | None, input_exam
     Raises:
         TypeError: Both or none are given, or a shape that is no sequence of positive sizes.
     """
+    home = _home(model)
     if (input_shape is None) == (input_example is None):
         raise TypeError("give either input_shape (without the batch) or input_example (a tensor, tuple or dict)")
     if input_shape is not None:
         shape = tuple(input_shape) if isinstance(input_shape, Sequence) else (input_shape,)
         if not all(isinstance(size, int) and size > 0 for size in shape):
             raise TypeError(f"input_shape must be sizes without the batch, such as (3, 32, 32), not {input_shape!r}")
-        like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
-        return Example((torch.zeros((2, *shape), dtype=like.dtype, device=like.device),), {})
+        device, dtype = home
+        return Example((torch.zeros((2, *shape), device=device, dtype=dtype),), {}, *home)
+    args: tuple[object, ...] = ()
+    kwargs: dict[str, object] = {}
     if isinstance(input_example, Mapping):
-        return Example((), {str(key): value for key, value in input_example.items()})
-    if isinstance(input_example, tuple | list):
-        return Example(tuple(input_example), {})
-    return Example((input_example,), {})
+        kwargs = {str(key): value for key, value in input_example.items()}
+    else:
+        args = tuple(input_example) if isinstance(input_example, tuple | list) else (input_example,)
+    args, kwargs = pytree.tree_map_only(Tensor, Tensor.detach, (args, kwargs))  # no history to keep, copy or save
+    return Example(args, kwargs, *home)
+
+
+def _home(model: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Return device and dtype of a model's first floating-point parameter."""
+    like = next((parameter for parameter in model.parameters() if parameter.is_floating_point()), torch.zeros(()))
+    return like.device, like.dtype

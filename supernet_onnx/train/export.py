@@ -9,6 +9,7 @@ import contextlib
 import logging
 import tempfile
 import warnings
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -55,6 +56,7 @@ def trace(
         PoolError: The branches of a pool do not fit together.
     """
     shapes = None
+    example = example.on(model)
     if dynamic_batch and example.batch is not None:
         example = example.widened()
         shapes = example.dynamic_shapes(model, torch.export.Dim(_BATCH))
@@ -110,7 +112,7 @@ def write(program: torch.export.ExportedProgram, pools: Mapping[str, SuperNetMod
 def _translate(program: torch.export.ExportedProgram) -> ir.Model:
     """Translate a trace to ONNX with torch's exporter and its optimizer, and name the batch dim."""
     symbols = {str(symbol) for symbol in program.range_constraints}
-    with _quiet():
+    with _quiet(), torch.no_grad():  # autograd refuses an example that was made in inference mode
         try:
             translated = torch.onnx.export(program, dynamo=True, optimize=True, verbose=False)
         except (RuntimeError, ValueError, TypeError) as error:
@@ -121,7 +123,20 @@ def _translate(program: torch.export.ExportedProgram) -> ir.Model:
     model: ir.Model = translated.model
     for node in model.graph:
         node.metadata_props.pop(_STACK_TRACE, None)  # paths and source lines of the machine that exported
+    _name_pools(model)
     return model
+
+
+def _name_pools(model: ir.Model) -> None:
+    """Name each mark and its output after its pool; a graph output may be one."""
+    taken = {value.name for node in model.graph for value in node.outputs}
+    taken.update(value.name for value in (*model.graph.inputs, *model.graph.initializers.values()))
+    for node in model.graph:
+        if node.domain == marks.DOMAIN:
+            pool = node.attributes["pool"].as_string()
+            name = next(name for name in chain([pool], (f"{pool}_{i}" for i in count(1))) if name not in taken)
+            taken.add(name)
+            node.name = node.outputs[0].name = name
 
 
 def _mark(model: ModelProto, pools: Mapping[str, SuperNetModule]) -> ModelProto:
@@ -184,9 +199,10 @@ def _explain(error: BaseException, *, dynamic_batch: bool) -> str:
         return (
             f"the model fixes its batch size: {line}; compute sizes from x.shape[0], or export with dynamic_batch=False"
         )
+    fixed = ", or, if it fixes its batch size, export with dynamic_batch=False" if dynamic_batch else ""
     return (
         f"torch.export cannot trace the model: {line}; run the model on the same inputs to see whether the error is "
-        "its own, and keep data-dependent Python control flow out of forward"
+        f"its own, and keep data-dependent Python control flow out of forward{fixed}"
     )
 
 
@@ -203,7 +219,8 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
     """Put the model in eval mode for the block; give back each module's own mode and torch's random state."""
     modes = [(module, module.training) for module in model.modules()]
     devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
-    model.eval()
+    for module, _ in modes:
+        module.training = False  # model.eval() may do more in a user's class, such as merge weights
     try:
         with torch.random.fork_rng(devices=list(devices)), torch.no_grad():
             yield

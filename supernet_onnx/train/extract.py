@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from supernet_onnx.train.pool import CHOICES, SuperNetModule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    from supernet_onnx.train.pool import SuperNetModule
 
 __all__ = ["extract"]
 
@@ -20,27 +21,19 @@ def extract(model: nn.Module, choices: Mapping[SuperNetModule, int], *, thaw: It
 
     Whatever refers to a pool refers to the branch in the copy, so the names in ``state_dict`` are those of a model
     written with the branch in the pool's place. Branches that are not chosen are not copied. Shared modules and
-    parameters stay shared.
+    parameters stay shared. A tensor that a module keeps from its last forward is copied without its history.
 
     Args:
         model: Not changed; may be a pool itself.
         choices: The index of the chosen branch for every pool in the model, those inside of branches included.
         thaw: Parameters of the model whose copies are to be trainable.
     """
-    memo: dict[int, object] = {}
-
-    def resolve(pool: SuperNetModule) -> None:
-        if id(pool) in memo:
-            return
-        branch = pool.branches[choices[pool]]
-        for inner in branch.modules():
-            if inner in choices:
-                resolve(inner)  # type: ignore[arg-type]  # the keys of choices are pools
-        memo[id(pool)] = memo[id(branch)] if id(branch) in memo else copy.deepcopy(branch, memo)
-
-    for pool in choices:
-        resolve(pool)
-    copied: nn.Module = copy.deepcopy(model, memo)
+    memo: dict[int, object] = {id(CHOICES): choices}
+    for module in model.modules():
+        for value in pytree.tree_leaves(vars(module)):
+            if isinstance(value, Tensor) and not value.is_leaf:  # which torch refuses to copy
+                memo[id(value)] = value.detach().clone()
+    copied = copy.deepcopy(model, memo)
     for parameter in thaw:
         copy_of = memo.get(id(parameter))
         if isinstance(copy_of, nn.Parameter):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +17,18 @@ from supernet_onnx.train import marking, sampling
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["SuperNetModule", "describe", "pools_of"]
+__all__ = ["CHOICES", "SuperNetModule", "pools_of"]
+
+CHOICES: Final = object()
+"""Its ``id`` is the key in the memo of a ``deepcopy`` under which pools find which branch to leave in their place."""
 
 
 class SuperNetModule(nn.Module):
     """A pool: a drop-in layer whose alternatives are mixed while training learns which is best.
 
     Every branch takes the same arguments, whatever they are, and gives a floating-point tensor, or a structure of
-    them (tuple, list, dict), of one shape and dtype for all branches. While training the output is
+    them (tuple, list, dict; None may stand in it), of one shape and dtype for all branches. While training the
+    output is
 
     - ``sum_i theta[i] * branch_i(...)`` with ``theta = softmax(alpha / temperature)`` (DARTS);
     - the same with Gumbel noise on ``alpha``, drawn anew for each forward of the supernet (``gumbel_softmax``);
@@ -89,14 +95,22 @@ class SuperNetModule(nn.Module):
         """Return the branch at an index."""
         return self.branches[index]
 
+    def __deepcopy__(self, memo: dict[int, object]) -> nn.Module:
+        """Copy the pool, or its chosen branch where the copy is to be of the chosen network."""
+        choices = memo.get(id(CHOICES))
+        if isinstance(choices, Mapping) and self in choices:
+            return copy.deepcopy(self.branches[choices[self]], memo)
+        copied = memo[id(self)] = type(self).__new__(type(self))
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
+
     def theta(self) -> Tensor:
         """Return the weights without noise, ``softmax(alpha / temperature)``, ``(n,)``; differentiable."""
         return sampling.softmax(self.alpha, self._temperature)
 
     def mixing_weights(self) -> Tensor:
         """Return the weights that ``eval`` mixes by, ``(n,)``, without gradient: one-hot if the pool is hard."""
-        theta = self.theta().detach()
-        return sampling.one_hot(theta) if self.hard_softmax else theta
+        return sampling.one_hot(self.alpha) if self.hard_softmax else self.theta().detach()
 
     def selected(self) -> int:
         """Return the index of the largest logit, the first of equals."""
@@ -135,13 +149,15 @@ class SuperNetModule(nn.Module):
         if noise is None and self.gumbel_softmax and self.training:
             noise = sampling.gumbel_noise(self.alpha)
         theta = sampling.softmax(self.alpha, self._temperature, noise)
-        leaves, spec = self._run(args, kwargs)
+        leaves, structure = self._run(args, kwargs)
         if self.hard_softmax:
-            index = int(theta.argmax())
+            index = self.selected() if noise is None else int((self.alpha + noise).argmax())
             mixed = [sampling.choose(theta, index, outputs) for outputs in zip(*leaves, strict=True)]
+        elif not self.training:
+            mixed = [sampling.mix(theta, sampling.drop(theta, outputs)) for outputs in zip(*leaves, strict=True)]
         else:
             mixed = [sampling.mix(theta, outputs) for outputs in zip(*leaves, strict=True)]
-        return pytree.tree_unflatten(mixed, spec)
+        return structure.rebuild(mixed)
 
     def get_extra_state(self) -> Tensor:
         """Return temperature and mode as a tensor, for ``state_dict``."""
@@ -158,7 +174,7 @@ class SuperNetModule(nn.Module):
             f"temperature={self._temperature}, gumbel_softmax={self.gumbel_softmax}, hard_softmax={self.hard_softmax}"
         )
 
-    def where(self, index: int) -> str:
+    def _where(self, index: int) -> str:
         """Name the pool and one of its branches for a message."""
         pool = f"pool '{self.name}'" if self.name else f"pool of {', '.join(self.branch_names)}"
         return f"{pool}, branch '{self.branch_names[index]}'"
@@ -166,26 +182,26 @@ class SuperNetModule(nn.Module):
     def _mark(self, export: marking.Marking, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         """Run the branches and write a mark where their outputs meet, one for each tensor of a structure."""
         call = export.begin_call(self.name)
-        leaves, spec = self._run(args, kwargs)
+        leaves, structure = self._run(args, kwargs)
         assert self.name is not None
         marked = [export.emit(self.name, call, self.branch_names, outputs) for outputs in zip(*leaves, strict=True)]
-        return pytree.tree_unflatten(marked, spec)
+        return structure.rebuild(marked)
 
-    def _run(self, args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[list[list[Tensor]], pytree.TreeSpec]:
+    def _run(self, args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[list[list[Tensor]], _Structure]:
         """Run every branch; return the tensors that each gives, and how they are structured."""
-        inputs = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if _is_versioned(leaf)]
+        inputs = _versioned((args, kwargs))
         versions = [leaf._version for leaf in inputs]
         flat: list[list[Tensor]] = []
-        first: pytree.TreeSpec | None = None
+        first: _Structure | None = None
         for index, branch in enumerate(self.branches):
-            leaves, spec = pytree.tree_flatten(branch(*args, **kwargs))
+            leaves, structure = _flatten(branch(*args, **kwargs))
             if [leaf._version for leaf in inputs] != versions:
                 raise PoolError(
-                    f"{self.where(index)}: changes its input in place, so the other branches would see the change; "
+                    f"{self._where(index)}: changes its input in place, so the other branches would see the change; "
                     "use an operation that returns a new tensor (inplace=False)"
                 )
-            first = spec if first is None else first
-            self._check_outputs(index, leaves, flat[0] if flat else leaves, spec == first)
+            first = structure if first is None else first
+            self._check_outputs(index, leaves, flat[0] if flat else leaves, structure == first)
             flat.append(leaves)
         assert first is not None
         return flat, first
@@ -194,28 +210,62 @@ class SuperNetModule(nn.Module):
         """Check one branch's outputs against those of the first branch."""
         if not same:
             raise PoolError(
-                f"{self.where(index)}: its output is structured differently ({len(leaves)} tensors) from that of "
+                f"{self._where(index)}: its output is structured differently ({len(leaves)} tensors) from that of "
                 f"branch '{self.branch_names[0]}' ({len(first)}); all branches must return the same structure"
             )
+        if not leaves:
+            raise PoolError(f"{self._where(index)}: its output holds no tensor; return what the pool is to mix")
         for leaf, expected in zip(leaves, first, strict=True):
             if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
-                got = describe(leaf) if isinstance(leaf, Tensor) else type(leaf).__name__
-                raise PoolError(f"{self.where(index)}: output is {got}; only floating-point tensors can be mixed")
-            if leaf.shape != expected.shape or leaf.dtype != expected.dtype:
+                got = _describe(leaf) if isinstance(leaf, Tensor) else type(leaf).__name__
+                raise PoolError(f"{self._where(index)}: output is {got}; only floating-point tensors can be mixed")
+            if leaf.shape != expected.shape or (leaf.dtype != expected.dtype and not _is_autocast(leaf)):
                 raise PoolError(
-                    f"{self.where(index)}: output is {describe(leaf)}, the pool expects {describe(expected)} as branch "
-                    f"'{self.branch_names[0]}' gives; make stride, padding and width of the branches agree"
+                    f"{self._where(index)}: output is {_describe(leaf)}, the pool expects {_describe(expected)} as "
+                    f"branch '{self.branch_names[0]}' gives; make stride, padding and width of the branches agree"
                 )
 
 
-def describe(tensor: Tensor) -> str:
+@dataclass(frozen=True, slots=True)
+class _Structure:
+    """How the tensors that a branch gives are structured.
+
+    Attributes:
+        spec: The structure of all leaves.
+        is_none: Which leaves are None, such as the weights that attention does not give.
+    """
+
+    spec: pytree.TreeSpec
+    is_none: tuple[bool, ...]
+
+    def rebuild(self, tensors: Iterable[Tensor]) -> object:
+        """Return tensors in this structure."""
+        rest = iter(tensors)
+        return pytree.tree_unflatten([None if none else next(rest) for none in self.is_none], self.spec)
+
+
+def _flatten(output: object) -> tuple[list[Tensor], _Structure]:
+    """Return what is to be mixed of a branch's output, and its structure."""
+    leaves, spec = pytree.tree_flatten(output)
+    return [leaf for leaf in leaves if leaf is not None], _Structure(spec, tuple(leaf is None for leaf in leaves))
+
+
+def _describe(tensor: Tensor) -> str:
     """Write a tensor's dtype and shape as messages do: ``float32[2,8,4,4]``."""
     return f"{str(tensor.dtype).removeprefix('torch.')}[{','.join(str(size) for size in tensor.shape)}]"
 
 
-def _is_versioned(leaf: object) -> bool:
-    """Whether torch counts the in-place changes of this object; it does not for inference tensors."""
-    return isinstance(leaf, Tensor) and not leaf.is_inference()
+def _versioned(arguments: object) -> list[Tensor]:
+    """Return the tensors whose in-place changes torch counts: none of inference mode, none under torch.compile."""
+    if torch.compiler.is_dynamo_compiling():
+        return []
+    return [leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, Tensor) and not leaf.is_inference()]
+
+
+def _is_autocast(leaf: Tensor) -> bool:
+    """Whether autocast gives each layer its dtype here, so that those of branches may differ; not so in a file."""
+    device = leaf.device.type
+    return marking.current() is None and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
 def _class_names(modules: Iterable[nn.Module]) -> list[str]:

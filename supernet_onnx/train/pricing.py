@@ -35,13 +35,12 @@ class ExpectedCost:
     Args:
         table: The numbers; sums of metrics that add up.
         pools: The modules by pool name; all of the table's pools must be there.
-        trunk: Whether to count what no selection can remove.
     """
 
-    def __init__(self, table: CostTable, pools: Mapping[str, SuperNetModule], *, trunk: bool) -> None:
+    def __init__(self, table: CostTable, pools: Mapping[str, SuperNetModule]) -> None:
         parts = table.decompose()
         self._pools = [pools[name] for name in parts.branches]
-        self._trunk = float(parts.trunk) if trunk else 0.0
+        self._trunk = float(parts.trunk)
         width = max((len(pool) for pool in self._pools), default=0)
         costs = torch.zeros((len(self._pools), width), dtype=torch.float64)
         for row, amounts in enumerate(parts.branches.values()):
@@ -52,17 +51,21 @@ class ExpectedCost:
         self._ones = [1.0] * len(self._pools)
         self._levels, self._joint = _plan(parts.joint, len(self._pools))
 
-    def __call__(self) -> Tensor:
-        """Return the expected cost now, a scalar on the logits' device."""
+    def __call__(self, *, trunk: bool) -> Tensor:
+        """Return the expected cost now, a scalar on the logits' device.
+
+        Args:
+            trunk: Whether to count what no selection can remove.
+        """
         if not self._pools:
-            return torch.tensor(self._trunk, dtype=torch.float64)
+            return torch.tensor(self._trunk if trunk else 0.0, dtype=torch.float64)
         alphas = [pool.alpha for pool in self._pools]
         self._move(alphas[0].device)
         theta = self._theta(alphas)
         cost = torch.dot(theta.view(-1), self._costs)
         if self._levels:
             cost = cost + self._expected_joint(theta)
-        return cost + self._trunk if self._trunk else cost
+        return cost + self._trunk if trunk else cost
 
     def _theta(self, alphas: Sequence[Tensor]) -> Tensor:
         """Return the weights of all pools, ``(pools, widest pool)``, 0 where a pool has fewer branches."""
@@ -93,12 +96,13 @@ class ExpectedCost:
     def _move(self, device: torch.device) -> None:
         if self._costs.device == device:
             return
-        dtype = torch.float32 if device.type == "mps" else torch.float64
-        self._costs = self._costs.to(device, dtype)
-        self._gather = None if self._gather is None else self._gather.to(device)
-        self._never = self._never.to(device)
-        self._levels = [(level, children.to(device)) for level, children in self._levels]
-        self._joint = (self._joint[0].to(device), self._joint[1].to(device, dtype))
+        with torch.inference_mode(False):  # what is kept must serve in training too
+            dtype = torch.float32 if device.type == "mps" else torch.float64
+            self._costs = self._costs.to(device, dtype)
+            self._gather = None if self._gather is None else self._gather.to(device)
+            self._never = self._never.to(device)
+            self._levels = [(level, children.to(device)) for level, children in self._levels]
+            self._joint = (self._joint[0].to(device), self._joint[1].to(device, dtype))
 
 
 def _padding(sizes: Sequence[int], width: int) -> Tensor | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["choose", "gumbel_noise", "mix", "one_hot", "softmax", "straight_through"]
+__all__ = ["choose", "drop", "gumbel_noise", "mix", "one_hot", "softmax", "straight_through"]
 
 
 def softmax(alpha: Tensor, temperature: float, noise: Tensor | None = None) -> Tensor:
@@ -38,7 +38,7 @@ def gumbel_noise(alpha: Tensor) -> Tensor:
 
 
 def one_hot(theta: Tensor) -> Tensor:
-    """Return 1 at the largest weight along the last dim, the first of equals, and 0 elsewhere; no gradient."""
+    """Return 1 at the largest weight or logit along the last dim, the first of equals, else 0; no gradient."""
     return torch.zeros_like(theta).scatter_(-1, theta.argmax(-1, keepdim=True), 1).detach()
 
 
@@ -59,6 +59,11 @@ def mix(theta: Tensor, outputs: Sequence[Tensor]) -> Tensor:
     return mixture
 
 
+def drop(theta: Tensor, outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return the outputs with 0 in place of those of weight 0, which a mixture has nothing of: 0 * inf is nan."""
+    return [torch.where(weight == 0, 0, output) for weight, output in zip(theta.unbind(), outputs, strict=True)]
+
+
 def choose(theta: Tensor, index: int, outputs: Sequence[Tensor]) -> Tensor:
     """Return ``outputs[index]`` exactly, with the gradient that the mixture has at one-hot weights.
 
@@ -70,11 +75,16 @@ def choose(theta: Tensor, index: int, outputs: Sequence[Tensor]) -> Tensor:
 
 
 class _Choose(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, theta: Tensor, index: int, *outputs: Tensor) -> Tensor:  # noqa: ANN401 - torch's signature
-        ctx.index = index
-        ctx.save_for_backward(theta, *outputs)
+    def forward(theta: Tensor, index: int, *outputs: Tensor) -> Tensor:
         return outputs[index].clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401 - torch's signature
+        theta, ctx.index, *outputs = inputs
+        ctx.save_for_backward(theta, *outputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - torch's signature
@@ -82,6 +92,6 @@ class _Choose(torch.autograd.Function):
         theta, *outputs = ctx.saved_tensors
         of_theta = None
         if ctx.needs_input_grad[0]:
-            of_theta = torch.stack([(gradient * output).sum() for output in outputs]).to(theta.dtype)
+            of_theta = torch.stack([(gradient * output).sum(dtype=theta.dtype) for output in outputs])
         of_outputs = [gradient if i == ctx.index else None for i in range(len(outputs))]
         return (of_theta, None, *of_outputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,19 @@ if TYPE_CHECKING:
     from supernet_onnx.cost import Metric
     from supernet_onnx.supergraph import SuperGraph
 
-__all__ = ["SuperNet"]
+__all__ = ["PoolSummary", "SuperNet"]
+
+
+class PoolSummary(TypedDict):
+    """A pool in ``SuperNet.summary()``.
+
+    Attributes:
+        weights: The weight of each branch, by name.
+        selected: The branch of largest logit.
+    """
+
+    weights: dict[str, float]
+    selected: str
 
 
 class SuperNet(nn.Module):
@@ -36,18 +48,20 @@ class SuperNet(nn.Module):
         model: Contains ``SuperNetModule`` layers, or is one.
         cost: A metric of ``supernet_onnx.cost``, or several by names of your own: ``{"size": params, "work": macs}``.
         input_example: Inputs to trace with: a tensor, a tuple of positional or a dict of keyword inputs, with a
-            batch as first dim. Its size does not matter: costs are for one sample.
+            batch as first dim. Its size does not matter: costs are for one sample, unless the model fixes its batch
+            size; then they are for the example's batch.
         input_shape: Instead, the shape of a single input without the batch; ``(3, 32, 32)``.
         full_cost: Count what no selection can remove, too.
 
     Attributes:
         model: The model itself.
+        full_cost: As given; it can be set at any time.
 
     Raises:
         PoolError: There is no pool, or the branches of one do not fit together.
         ExportError: torch.export cannot trace the model, or torch.onnx cannot translate it.
         CostError: An operator or shape cannot be priced.
-        TypeError: Both or neither of ``input_example`` and ``input_shape`` are given.
+        TypeError: Both or neither of ``input_example`` and ``input_shape`` are given, or ``cost`` is no metric.
     """
 
     def __init__(
@@ -91,12 +105,15 @@ class SuperNet(nn.Module):
         named: dict[str | None, Metric] = {None: specification} if not isinstance(specification, Mapping) else {}
         if isinstance(specification, Mapping):
             named.update(specification.items())
+        if not named or not all(hasattr(metric, "bill") for metric in named.values()):
+            raise TypeError(
+                "cost must be a metric, such as supernet_onnx.cost.params, or a mapping of names to metrics, "
+                f"not {specification!r}"
+            )
         measured = measure(self._supergraph, {id(metric): metric for metric in named.values()}.values())
         self._cost_specification = specification
-        self._costs = {
-            name: ExpectedCost(measured[metric.name], self._pools, trunk=self.full_cost)
-            for name, metric in named.items()
-        }
+        with torch.inference_mode(False):  # what is kept must serve in training too
+            self._costs = {name: ExpectedCost(measured[metric.name], self._pools) for name, metric in named.items()}
 
     @property
     def cost(self) -> Tensor:
@@ -121,7 +138,7 @@ class SuperNet(nn.Module):
                 else f"there is no cost {name!r}; "
                 + (f"the costs are {known}" if known else "the only one is net.cost")
             )
-        return self._costs[name]()
+        return self._costs[name](trunk=self.full_cost)
 
     def get_total_icv(self, eps: float = 1e-3) -> Tensor:
         """Return the total inverse coefficient of variation of the weights, differentiable in the logits.
@@ -140,7 +157,7 @@ class SuperNet(nn.Module):
         """Return the branch of largest logit for each pool: ``{pool name: branch name}``."""
         return {name: pool.branch_names[pool.selected()] for name, pool in self._pools.items()}
 
-    def summary(self) -> dict[str, dict[str, object]]:
+    def summary(self) -> dict[str, PoolSummary]:
         """Return for each pool its weights by branch name, and the selected branch."""
         return {
             name: {
@@ -214,7 +231,7 @@ class SuperNet(nn.Module):
         self._thaw()
 
     def train_net_and_nas(self) -> None:
-        """Train everything; parameters that the user froze stay frozen."""
+        """Train everything, all logits included; other parameters that the user froze stay frozen."""
         self.train_selection = True
         self._thaw()
 
@@ -223,7 +240,8 @@ class SuperNet(nn.Module):
 
         The result is a deep copy that shares nothing with the supernet and contains no class of this package. It is
         in the mode that the model is in, trainable as the model was before ``train_nas_only``, and its
-        ``state_dict`` has the names of a model written with the branch in the pool's place. The supernet is unchanged.
+        ``state_dict`` has the names of a model written with the branch in the pool's place. Hooks on a pool itself go
+        with the pool; those of all other modules stay. The supernet is unchanged.
 
         Args:
             selection: A branch, by name or index, for some pools or all. The others take the branch of largest logit.

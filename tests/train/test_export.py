@@ -45,6 +45,25 @@ def test_the_file_says_what_it_is_and_keeps_the_batch_open(tmp_path: Path) -> No
     assert [function.name for function in model.functions if function.domain == marks.DOMAIN] == ["Pool3"]
 
 
+def test_marks_and_what_they_make_are_named_after_the_pool(tmp_path: Path) -> None:
+    names = {
+        "output_pools": {"left": ["left"], "right": ["right"]},
+        "tied": {"twice": ["twice", "twice_1"], "pool": ["pool"]},
+        "two_outputs": {"pool": ["pool", "pool_1"]},
+    }
+    for name, expected in names.items():
+        build(name).export_onnx(tmp_path / f"{name}.onnx")
+        found: dict[str, list[str]] = {}
+        model = onnx.load(tmp_path / f"{name}.onnx")
+        for node in model.graph.node:
+            if node.domain == marks.DOMAIN:
+                assert node.name == node.output[0]
+                found.setdefault(marks.decode(node).pool, []).append(node.name)
+        assert found == expected
+    outputs = onnx.load(tmp_path / "output_pools.onnx").graph.output
+    assert [value.name for value in outputs] == ["left", "right"]
+
+
 def test_a_static_export_keeps_the_batch_of_the_example(tmp_path: Path) -> None:
     case = zoo.CASES["flat"]
     net = SuperNet(case.model(), input_example=torch.zeros(1, 3, 8, 8))

@@ -1,4 +1,5 @@
 import copy
+import warnings
 
 import pytest
 import torch
@@ -251,6 +252,69 @@ def test_branches_of_half_precision_under_autocast_are_mixed_in_half_precision()
     assert (pool.alpha.grad != 0).all()
 
 
+@pytest.mark.parametrize("hard", [False, True])
+def test_autocast_may_give_the_branches_different_dtypes(hard: bool) -> None:
+    pool = SuperNetModule([nn.Linear(4, 4), nn.Identity(), nn.Linear(4, 4)], hard_softmax=hard)
+    x = torch.ones(2, 4, requires_grad=True)
+    for training in (True, False):
+        pool.train(training)
+        with torch.autocast("cpu", torch.bfloat16):
+            output = pool(x)
+        assert output.dtype == (torch.bfloat16 if hard else torch.float32)
+        output.float().sum().backward()
+    assert pool.alpha.grad is not None
+    assert (pool.alpha.grad != 0).all()
+
+
+@pytest.mark.parametrize(("logits", "temperature"), [((0.5, 0.502), 1.0), ((0.5, 0.5001), 1e4)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_hard_pool_chooses_by_its_logits_where_their_softmax_is_too_coarse(
+    logits: tuple[float, float], temperature: float, dtype: torch.dtype
+) -> None:
+    pool = SuperNetModule([Scale(2), Scale(3)], hard_softmax=True).to(dtype)
+    set_alpha(pool, *logits)
+    pool.temperature = temperature
+    chosen = pool.selected()
+    assert pool.mixing_weights().tolist() == [1 - chosen, chosen]
+    for training in (True, False):
+        assert float(pool.train(training)(torch.ones((), dtype=dtype)).detach()) == 2 + chosen
+
+
+def test_an_infinite_branch_of_weight_0_does_not_touch_the_mixture_in_eval() -> None:
+    pool = SuperNetModule({"finite": nn.Identity(), "infinite": Scale(float("inf"))}).eval()
+    set_alpha(pool, 500.0, 0.0)
+    assert torch.equal(pool(torch.ones(3)), torch.ones(3))
+
+
+@pytest.mark.parametrize("gumbel", [False, True])
+def test_a_soft_pool_compiles_as_one_graph(gumbel: bool) -> None:
+    pool = SuperNetModule([nn.Linear(4, 4), nn.Identity()], gumbel_softmax=gumbel)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own
+        compiled = torch.compile(pool, backend="eager", fullgraph=True)
+        for training in (True, False):
+            pool.train(training)
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                actual = compiled(torch.ones(2, 4))
+                torch.manual_seed(0)
+                assert torch.equal(actual, pool(torch.ones(2, 4)))
+
+
 def test_a_pool_works_under_inference_mode() -> None:
     with torch.inference_mode():
         assert torch.equal(SuperNetModule([nn.Identity()])(torch.ones(2)), torch.ones(2))
+
+
+def test_none_beside_the_tensors_stays_none() -> None:
+    def attention() -> nn.Module:
+        heads = nn.MultiheadAttention(8, 2, batch_first=True)
+        return Apply(lambda x: heads(x, x, x, need_weights=False))
+
+    pool = SuperNetModule({"one": attention(), "two": attention()})
+    output, weights = pool(torch.ones(2, 3, 8))
+    assert weights is None
+    output.sum().backward()
+    assert (pool.alpha.grad != 0).all()
+    with pytest.raises(PoolError, match="branch 'tensor': its output is structured differently"):
+        SuperNetModule({"none": Apply(lambda x: (x, None)), "tensor": Apply(lambda x: (x, x))})(torch.ones(2))

@@ -98,3 +98,17 @@ def test_mixing_keeps_the_dtype_of_the_branches(dtype: torch.dtype) -> None:
     chosen.sum().backward()
     assert theta.grad is not None
     assert theta.grad.tolist() == [4, 4]
+
+
+def test_choose_works_under_the_function_transforms_of_torch() -> None:
+    theta, outputs = torch.tensor([0.2, 0.8]), torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+
+    def loss(theta: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
+        return sampling.choose(theta, 1, list(outputs)).sum()
+
+    of_theta, of_outputs = torch.func.grad(loss, argnums=(0, 1))(theta, outputs)
+    assert of_theta.tolist() == [1 + 2, 3 + 4]
+    assert of_outputs.tolist() == [[0, 0], [1, 1]]
+    batch = torch.stack([outputs, 2 * outputs])
+    of_each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(theta, batch)
+    assert of_each.tolist() == [[3, 7], [6, 14]]

@@ -227,6 +227,37 @@ def test_full_cost_adds_the_trunk() -> None:
     assert float(whole.cost.detach() - without.cost.detach()) == pytest.approx(stem + head)
 
 
+def test_full_cost_can_be_set_at_any_time() -> None:
+    stem, head = 3 * 4 * 9 + 4, 4 * 5 + 5
+    net = flat()
+    without = float(net.cost.detach())
+    net.full_cost = True
+    assert float(net.cost.detach()) == pytest.approx(without + stem + head)
+
+
+@pytest.mark.parametrize("wrong", ["params", None, {}, {"size": "params"}, [params]])
+def test_a_cost_that_is_no_metric_is_a_type_error_and_changes_nothing(wrong: object) -> None:
+    net = SuperNet(Example(), input_shape=(32, 8, 8))
+    with pytest.raises(TypeError, match=r"cost must be a metric, such as supernet_onnx\.cost\.params, or a mapping"):
+        net.cost_specification = wrong  # type: ignore[assignment]
+    assert float(net.cost.detach()) == 13_344
+
+
+def test_a_model_that_changes_itself_in_eval_is_left_as_it_was() -> None:
+    class Merging(nn.Linear):
+        """As layers with low-rank updates do, that merge them into the weight in eval."""
+
+        def train(self, mode: bool = True) -> nn.Module:
+            if mode != self.training:
+                self.weight.data *= 0.5 if mode else 2.0
+            return super().train(mode)
+
+    model = nn.Sequential(SuperNetModule([Merging(4, 4), nn.Identity()]))
+    before = model[0][0].weight.detach().clone()
+    SuperNet(model, input_shape=(4,))
+    assert torch.equal(model[0][0].weight, before)
+
+
 def test_construction_and_exports_leave_the_model_as_it_was(tmp_path: object) -> None:
     model = zoo.CASES["flat"].model()
     model.train()
