@@ -3,7 +3,7 @@
 ``measure`` gives a ``CostTable`` for each metric; a ``CostSpec`` is a metric that counts operator by operator.
 """
 
-from supernet_onnx.cost.opcall import AttrValue, OpCall, Operand
+from supernet_onnx.cost.opcall import AttrValue, Body, OpCall, Operand
 from supernet_onnx.cost.operators import macs, ops, ops_no_bias
 from supernet_onnx.cost.pricing import METRICS, NodeCost, by_node, measure
 from supernet_onnx.cost.spec import CostSpec, Metric
@@ -13,6 +13,7 @@ from supernet_onnx.cost.weights import params, params_no_bias, size
 __all__ = [
     "METRICS",
     "AttrValue",
+    "Body",
     "CostSpec",
     "CostTable",
     "Decomposition",

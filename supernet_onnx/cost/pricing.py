@@ -10,10 +10,12 @@ from supernet_onnx.cost.operators import macs, ops, ops_no_bias
 from supernet_onnx.cost.table import CostTable
 from supernet_onnx.cost.weights import params, params_no_bias, size
 from supernet_onnx.graph import describe
+from supernet_onnx.shapes import Bindings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from supernet_onnx.cost.calls import CallGraph
     from supernet_onnx.cost.spec import Bill, Metric, Unknown
     from supernet_onnx.diagram import Number
     from supernet_onnx.supergraph import Condition, SuperGraph
@@ -47,17 +49,25 @@ def measure(
     metrics: Iterable[Metric],
     *,
     dims: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    values: Mapping[str, float] | None = None,
+    trip_counts: Mapping[str, int] | None = None,
     unknown: Unknown = "error",
 ) -> dict[str, CostTable]:
     """Price a supergraph; a model without pools is one too, and costs its trunk.
 
     Shapes are inferred once for all metrics, for one sample: a symbolic or unknown batch dim of a graph input is 1.
-    Pools and their weights cost nothing, nor do nodes that no selection needs. The supergraph is not changed.
+    Pools and their weights cost nothing, nor do nodes that no selection needs. Local functions cost what their bodies
+    do; control flow is priced by the rules of ``supernet_onnx.cost.nested``. The supergraph is not changed.
 
     Args:
         supergraph: What to price.
         metrics: By what; ``METRICS`` holds those that come with the package.
         dims: Sizes for symbolic dims, by name.
+        shapes: Shapes of graph inputs, by name.
+        values: Values of graph inputs of one element, by name, where control flow depends on them.
+        trip_counts: How often the body of a Loop, Scan or SequenceMap runs, by the node's name or first output; for
+            those of which the graph does not tell.
         unknown: What becomes of an operator that a metric cannot count: ``"error"``, or ``"free"`` to leave it out
             and name it in the table.
 
@@ -66,13 +76,17 @@ def measure(
 
     Raises:
         UnknownOperatorError: A metric cannot count an operator.
-        UnknownShapeError: A metric needs a dim that nothing binds.
-        ModelError: Shapes or types in the graph contradict each other.
+        UnknownShapeError: A metric needs a dim that nothing binds, or that cannot be, for shapes contradict each
+            other.
+        ShapeError: ``shapes`` or ``values`` are those of no input, or contradict what the model declares.
+        CostError: A trip count is given for a node that is not there.
+        ModelError: onnx refuses the graph.
         ValueError: Two metrics have one name, or handlers of one match equally.
     """
-    live = _live(supergraph)
+    graph = resolve_calls(supergraph, _bindings(dims, shapes, values, trip_counts))
+    live = _live(graph.supergraph)
     tables = {}
-    for metric, bill in _bills(supergraph, metrics, dims=dims, unknown=unknown).values():
+    for metric, bill in _bills(graph, metrics, unknown).values():
         amounts: dict[Condition, Number] = {}
         for _, condition, amount in bill.entries:
             amounts[condition] = amounts.get(condition, 0) + amount
@@ -86,6 +100,9 @@ def by_node(
     metrics: Iterable[Metric],
     *,
     dims: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    values: Mapping[str, float] | None = None,
+    trip_counts: Mapping[str, int] | None = None,
     unknown: Unknown = "error",
 ) -> list[NodeCost]:
     """Price a supergraph node by node.
@@ -98,15 +115,20 @@ def by_node(
         supergraph: As for ``measure``.
         metrics: Likewise.
         dims: Likewise.
+        shapes: Likewise.
+        values: Likewise.
+        trip_counts: Likewise.
         unknown: Likewise.
 
     Returns:
-        The lines in graph order; every live node that is no pool has one, if only of zeros.
+        The lines in graph order, local functions inlined; every live node that is no pool has one, if only of zeros.
 
     Raises:
         SuperNetError: As ``measure`` raises.
     """
-    bills = _bills(supergraph, metrics, dims=dims, unknown=unknown)
+    graph = resolve_calls(supergraph, _bindings(dims, shapes, values, trip_counts))
+    bills = _bills(graph, metrics, unknown)
+    supergraph = graph.supergraph
     nodes = supergraph.graph.node
     lines: dict[tuple[int, Condition], NodeCost] = {}
 
@@ -126,10 +148,16 @@ def by_node(
     return [cost for (_, _), cost in sorted(lines.items(), key=lambda item: item[0][0])]
 
 
-def _bills(
-    supergraph: SuperGraph, metrics: Iterable[Metric], *, dims: Mapping[str, int] | None, unknown: Unknown
-) -> dict[str, tuple[Metric, Bill]]:
-    graph = resolve_calls(supergraph, dims=dims)
+def _bindings(
+    dims: Mapping[str, int] | None,
+    shapes: Mapping[str, Sequence[int]] | None,
+    values: Mapping[str, float] | None,
+    trip_counts: Mapping[str, int] | None,
+) -> Bindings:
+    return Bindings(dims or {}, shapes or {}, values or {}, trip_counts or {})
+
+
+def _bills(graph: CallGraph, metrics: Iterable[Metric], unknown: Unknown) -> dict[str, tuple[Metric, Bill]]:
     bills: dict[str, tuple[Metric, Bill]] = {}
     for metric in metrics:
         if metric.name in bills:

@@ -63,8 +63,8 @@ class ParameterCount:
         """Count a graph's parameters.
 
         Raises:
-            UnknownOperatorError: A local function is called, whose own constants are not looked into, and
-                ``unknown`` is ``"error"``.
+            UnknownOperatorError: A local function is called that could not be inlined, and ``unknown`` is
+                ``"error"``.
             UnknownShapeError: Nothing tells how many weights ConstantOfShape fills.
         """
         functions = _functions(self.name, graph, unknown)
@@ -115,8 +115,8 @@ class StoredSize:
         """Add up a graph's constants.
 
         Raises:
-            UnknownOperatorError: A local function is called, whose own constants are not looked into, and
-                ``unknown`` is ``"error"``.
+            UnknownOperatorError: A local function is called that could not be inlined, and ``unknown`` is
+                ``"error"``.
         """
         supergraph = graph.supergraph
         entries = []
@@ -131,7 +131,7 @@ class StoredSize:
 
 
 def _functions(metric: str, graph: CallGraph, unknown: Unknown) -> tuple[str, ...]:
-    """Return the local functions that something live calls, or refuse them."""
+    """Return the local functions that something live still calls, or refuse them."""
     local = {(f.domain, f.name) for f in graph.supergraph.model.functions if f.domain != DOMAIN}
     called: dict[str, None] = {}
     for step in graph.layout.steps if local else ():
@@ -140,8 +140,8 @@ def _functions(metric: str, graph: CallGraph, unknown: Unknown) -> tuple[str, ..
         if live and (node.domain, node.op_type) in local:
             if unknown == "error":
                 raise UnknownOperatorError(
-                    f"{describe(node)}: '{metric}' does not look into local functions; inline them "
-                    "(onnx.inliner.inline_local_functions), or leave them out with --unknown free"
+                    f"{describe(node)}: '{metric}' cannot look into this local function, which imports another opset "
+                    "version than the model; convert it, or leave it out with --unknown free"
                 )
             called[f"{node.domain}::{node.op_type}"] = None
     return tuple(called)
