@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -115,10 +116,15 @@ def _infer_symbolically(model: ModelProto) -> ModelProto:
     import onnx_ir
     import onnx_shape_inference
 
+    logger = logging.getLogger(onnx_ir.__name__)
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it warns about what is no concern of shapes
     try:
         refined = onnx_shape_inference.infer_symbolic_shapes(onnx_ir.from_proto(model), warn_on_missing=False)
-    except (onnx_shape_inference.OpUsageError, onnx_shape_inference.ShapeInferenceError):
+    except (onnx_ir.serde.SerdeError, onnx_shape_inference.OpUsageError, onnx_shape_inference.ShapeInferenceError):
         return model
+    finally:
+        logger.setLevel(level)
     proto: ModelProto = onnx_ir.to_proto(refined)
     return proto
 
