@@ -3,6 +3,7 @@
 ``measure`` gives a ``CostTable`` for each metric; a ``CostSpec`` is a metric that counts operator by operator.
 """
 
+from supernet_onnx.cost import contrib as _contrib  # noqa: F401  registers its operators
 from supernet_onnx.cost.opcall import AttrValue, Body, OpCall, Operand
 from supernet_onnx.cost.operators import macs, ops, ops_no_bias
 from supernet_onnx.cost.pricing import METRICS, NodeCost, by_node, measure

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Inference", "contradiction", "infer", "infer_graph"]
 
+_HIDDEN: Final = "supernet_onnx.hidden"
 _MAX_ROUNDS: Final = 64  # each round resolves a link of a chain of computed shapes, all chains at once
 
 
@@ -51,9 +52,9 @@ def infer(model: ModelProto, *, dims: Mapping[str, int] | None = None) -> dict[s
 def infer_graph(model: ModelProto, bindings: Bindings) -> Inference:
     """Infer the type of every tensor, those of nested graphs included.
 
-    A symbolic or unknown first dim of a graph input is the batch and is bound to 1, unless the caller binds it. The
-    package ``onnx-shape-inference`` adds the operators of onnxruntime and shapes that are computed from open dims;
-    it is loaded only where onnx leaves something open.
+    A symbolic or unknown first dim of a graph input is the batch and is bound to 1, unless the caller binds it. For
+    onnxruntime's own operators standard ones stand in. The package ``onnx-shape-inference`` adds shapes that are
+    computed from open dims; it is loaded only where onnx leaves something open.
 
     Args:
         model: Not changed; its external data are not read.
@@ -110,23 +111,43 @@ def _infer(model: ModelProto) -> ModelProto:
 
 
 def _infer_symbolically(model: ModelProto) -> ModelProto:
-    """Let the symbolic package fill what it can. It raises where onnx, not strict, passes over a node."""
+    """Let the symbolic package fill what it can of standard operators, if what it says holds together.
+
+    It raises where onnx, not strict, passes over a node. What it knows of other domains is not asked for.
+    """
     if next(external_tensors(model), None) is not None:
         return model  # it reads the values of constants
     import onnx_ir
     import onnx_shape_inference
 
+    hidden = ModelProto()
+    hidden.CopyFrom(model)
+    _rename_domain(hidden.graph, "com.microsoft", _HIDDEN)
+    hidden.opset_import.add(domain=_HIDDEN, version=1)
     logger = logging.getLogger(onnx_ir.__name__)
     level = logger.level
     logger.setLevel(logging.ERROR)  # it warns about what is no concern of shapes
     try:
-        refined = onnx_shape_inference.infer_symbolic_shapes(onnx_ir.from_proto(model), warn_on_missing=False)
+        refined = onnx_shape_inference.infer_symbolic_shapes(onnx_ir.from_proto(hidden), warn_on_missing=False)
     except (onnx_ir.serde.SerdeError, onnx_shape_inference.OpUsageError, onnx_shape_inference.ShapeInferenceError):
         return model
     finally:
         logger.setLevel(level)
     proto: ModelProto = onnx_ir.to_proto(refined)
+    _rename_domain(proto.graph, _HIDDEN, "com.microsoft")
+    try:
+        onnx.shape_inference.infer_shapes(proto, check_type=False, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError:
+        return model
     return proto
+
+
+def _rename_domain(graph: GraphProto, old: str, new: str) -> None:
+    for node in graph.node:
+        if node.domain == old:
+            node.domain = new
+        for body in subgraphs(node):
+            _rename_domain(body, old, new)
 
 
 def _has_gaps(graph: GraphProto) -> bool:

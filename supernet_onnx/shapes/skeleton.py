@@ -6,10 +6,12 @@ import math
 from typing import TYPE_CHECKING, Final
 
 import onnx
-from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from supernet_onnx import marks
-from supernet_onnx.graph import initializer_names
+from supernet_onnx.graph import initializer_names, subgraphs
+from supernet_onnx.shapes.formulas import evaluate
+from supernet_onnx.shapes.stand_ins import DOMAIN, functions, matrices, stand_in
 from supernet_onnx.shapes.types import dim_of, tensor_type, type_of
 
 if TYPE_CHECKING:
@@ -44,6 +46,11 @@ def skeleton_of(model: ModelProto, bindings: Bindings) -> ModelProto:
     source, graph = model.graph, skeleton.graph
     graph.name = source.name or "graph"
     graph.node.extend(source.node)
+    nodes = _replace_foreign(graph, {value.name for value in (*source.value_info, *source.output)})
+    skeleton.functions.extend(functions(nodes))
+    graph.input.extend(matrices(nodes))
+    if any(node.domain == DOMAIN for node in nodes):
+        skeleton.opset_import.add(domain=DOMAIN, version=1)
     defaults = initializer_names(source)
     for value in source.input:
         if value.name not in defaults:
@@ -64,7 +71,7 @@ def skeleton_of(model: ModelProto, bindings: Bindings) -> ModelProto:
         graph.input.append(
             helper.make_tensor_value_info(sparse.values.name, sparse.values.data_type, list(sparse.dims))
         )
-    opaque = _opaque(source.node, skeleton.functions)
+    opaque = _opaque(graph.node, skeleton.functions)
     for value in source.output:
         graph.output.append(_bound(value, bound) if value.name in opaque else _without_shape(value))
     graph.value_info.extend(_bound(value, bound) for value in source.value_info if value.name in opaque)
@@ -72,6 +79,36 @@ def skeleton_of(model: ModelProto, bindings: Bindings) -> ModelProto:
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     skeleton.functions.extend(marks.pool_function(size, opset=max(opset, marks.MIN_OPSET)) for size in sorted(sizes))
     return skeleton
+
+
+def _replace_foreign(graph: GraphProto, declared: Collection[str]) -> list[NodeProto]:
+    """Let standard operators stand for onnxruntime's own, in nested graphs too.
+
+    A declared shape is believed where channels that were padded are cut off again.
+
+    Returns:
+        All nodes.
+    """
+    nodes: list[NodeProto] = []
+    for node in graph.node:
+        cuts = node.op_type == "ReorderOutput" and node.output[0] in declared
+        twin = None if cuts else stand_in(node)
+        if twin is not None:
+            node.CopyFrom(twin)
+        nodes.append(node)
+        for body in subgraphs(node):
+            inner = _replace_foreign(body, ())
+            if all(node.domain in ("", "ai.onnx", DOMAIN) for node in inner):
+                _forget_shapes(body)
+            nodes += inner
+    return nodes
+
+
+def _forget_shapes(body: GraphProto) -> None:
+    del body.value_info[:]
+    for value in body.output:
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.ClearField("shape")
 
 
 def _opaque(nodes: Collection[NodeProto], functions: Iterable[FunctionProto]) -> set[str]:
@@ -100,8 +137,9 @@ def _bound(value: ValueInfoProto, bound: Mapping[str, int], *, batch: bool = Fal
     copy.CopyFrom(value)
     for axis, dim in enumerate(copy.type.tensor_type.shape.dim if copy.type.HasField("tensor_type") else ()):
         size = dim_of(dim)
-        if isinstance(size, str) and size in bound:
-            dim.dim_value = bound[size]
+        known = evaluate(size, bound) if isinstance(size, str) else None
+        if known is not None:
+            dim.dim_value = known
         elif size is None and batch and axis == 0:
             dim.dim_value = 1
         elif size is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from supernet_onnx import marks
+from supernet_onnx.shapes.formulas import names_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -80,7 +81,8 @@ def declared_dims(graph: GraphProto) -> set[str]:
     """Return the names of dims that a model's author or exporter gave, so that somebody can bind them."""
     names = {dim.dim_param for value in values_of(graph) for dim in value.type.tensor_type.shape.dim}
     inputs = {dim.dim_param for value in graph.input for dim in value.type.tensor_type.shape.dim}
-    return {name for name in names if name and (name in inputs or not _GENERATED.fullmatch(name))}
+    own = {name for name in names if name and (name in inputs or not _GENERATED.fullmatch(name))}
+    return {name for name in own if not (names_in(name) and names_in(name) <= own)}
 
 
 def types_in(graph: GraphProto, names: Collection[str]) -> dict[str, TensorType]:
