@@ -3,6 +3,15 @@
 ``measure`` gives a ``CostTable`` for each metric; a ``CostSpec`` is a metric that counts operator by operator.
 """
 
+from supernet_onnx.cost.hardware import (
+    AssumedBits,
+    HardwareModel,
+    diana_latency,
+    gap8_latency,
+    mpic_energy,
+    mpic_latency,
+    ne16_latency,
+)
 from supernet_onnx.cost.opcall import AttrValue, OpCall, Operand
 from supernet_onnx.cost.operators import macs, ops, ops_no_bias
 from supernet_onnx.cost.pricing import METRICS, NodeCost, by_node, measure
@@ -12,17 +21,24 @@ from supernet_onnx.cost.weights import params, params_no_bias, size
 
 __all__ = [
     "METRICS",
+    "AssumedBits",
     "AttrValue",
     "CostSpec",
     "CostTable",
     "Decomposition",
+    "HardwareModel",
     "Metric",
     "NodeCost",
     "OpCall",
     "Operand",
     "by_node",
+    "diana_latency",
+    "gap8_latency",
     "macs",
     "measure",
+    "mpic_energy",
+    "mpic_latency",
+    "ne16_latency",
     "ops",
     "ops_no_bias",
     "params",

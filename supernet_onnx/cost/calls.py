@@ -10,6 +10,7 @@ from onnx import AttributeProto
 
 from supernet_onnx.cost.facts import Facts, gather, without
 from supernet_onnx.cost.opcall import AttrValue, OpCall, Operand
+from supernet_onnx.cost.quantisation import Widths, dequantised, integer_bits
 from supernet_onnx.cost.roles import is_standard, role
 from supernet_onnx.cost.stored import Layout, lay_out
 from supernet_onnx.cost.uses import Use, sweep
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from onnx import GraphProto, NodeProto
 
+    from supernet_onnx.diagram import Diagrams
     from supernet_onnx.supergraph import Condition, SuperGraph
 
 __all__ = ["Call", "CallGraph", "resolve_calls"]
@@ -83,7 +85,12 @@ def resolve_calls(supergraph: SuperGraph, *, dims: Mapping[str, int] | None = No
     facts = gather(supergraph, layout, types)
     open_dims = _open_dims(supergraph.graph, types)
     operands = _Operands(supergraph.graph, types)
-    calls = tuple(_calls(supergraph, facts, operands))
+    widths = dequantised(supergraph, facts, types)
+    calls = tuple(
+        variant
+        for call in _calls(supergraph, facts, operands)
+        for variant in _by_width(supergraph.diagrams, call, widths)
+    )
     if open_dims:
         hint = f" (open dims of the graph inputs: {', '.join(open_dims)}; bind each with --dim NAME=VALUE)"
     else:
@@ -114,7 +121,7 @@ class _Operands:
         if not name:
             return None
         known = self._types.get(name, TensorType(0, None))
-        return Operand(name, known.dtype, known.shape, name in self._constants, is_bias)
+        return Operand(name, known.dtype, known.shape, name in self._constants, is_bias, integer_bits(known.dtype))
 
 
 def _calls(supergraph: SuperGraph, facts: Facts, operands: _Operands) -> Iterator[Call]:
@@ -138,6 +145,8 @@ def _calls(supergraph: SuperGraph, facts: Facts, operands: _Operands) -> Iterato
         rest = live
         for slot, bias, condition in added.get(index, ()):
             when = diagrams.both(live, condition)
+            if when is diagrams.false:  # a bias of branches that no one reads
+                continue
             rest = without(diagrams, rest, when)
             padded = [*plain.inputs, *[None] * (slot + 1 - len(plain.inputs))]
             padded[slot] = operands.of(bias, is_bias=True)
@@ -147,6 +156,26 @@ def _calls(supergraph: SuperGraph, facts: Facts, operands: _Operands) -> Iterato
             rest = without(diagrams, rest, folded[index])
         if rest is not diagrams.false:
             yield Call(index, rest, plain)
+
+
+def _by_width(diagrams: Diagrams, call: Call, widths: Mapping[str, Widths]) -> Iterator[Call]:
+    """Tell a call what its inputs were dequantised from: one call for each combination that can be."""
+    if call.call is None or not any(operand and operand.name in widths for operand in call.call.inputs):
+        yield call
+        return
+    variants: list[tuple[Condition, tuple[Operand | None, ...]]] = [(call.condition, ())]
+    for operand in call.call.inputs:
+        if operand is None or operand.name not in widths:
+            variants = [(condition, (*before, operand)) for condition, before in variants]
+            continue
+        variants = [
+            (when, (*before, replace(operand, bits=bits)))
+            for condition, before in variants
+            for bits, of_width in widths[operand.name].items()
+            if (when := diagrams.both(condition, of_width)) is not diagrams.false
+        ]
+    for condition, inputs in variants:
+        yield Call(call.node, condition, replace(call.call, inputs=inputs))
 
 
 def _folded(supergraph: SuperGraph, facts: Facts) -> dict[int, Condition]:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from supernet_onnx.cost.calls import resolve_calls
+from supernet_onnx.cost.hardware import diana_latency, gap8_latency, mpic_energy, mpic_latency, ne16_latency
 from supernet_onnx.cost.operators import macs, ops, ops_no_bias
 from supernet_onnx.cost.table import CostTable
 from supernet_onnx.cost.weights import params, params_no_bias, size
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["METRICS", "NodeCost", "by_node", "measure"]
 
-_ALL: Final[tuple[Metric, ...]] = (params, params_no_bias, macs, ops, ops_no_bias, size)
+_ALL: Final[tuple[Metric, ...]] = (
+    params, params_no_bias, macs, ops, ops_no_bias, size,
+    gap8_latency, mpic_latency, mpic_energy, ne16_latency, diana_latency,
+)  # fmt: skip
 
 METRICS: Final[Mapping[str, Metric]] = MappingProxyType({metric.name: metric for metric in _ALL})
 """The metrics that come with the package, by name."""

@@ -14,12 +14,16 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from supernet_onnx import marks, supergraph
+from supernet_onnx.cost import macs, ops, ops_no_bias, params, params_no_bias, size
 from tests.cost.supergraphs import add_pool_weights
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
     from supernet_onnx.supergraph import SuperGraph
+
+COUNTED = (params, params_no_bias, macs, ops, ops_no_bias, size)
+"""The metrics that ``count`` counts."""
 
 SHAPE = (1, 4, 4, 4)
 KERNELS = {"w1": (4, 4, 1, 1), "w3": (4, 4, 3, 3), "v3": (4, 4, 3, 3), "depthwise": (4, 1, 3, 3)}
