@@ -12,11 +12,13 @@ from supernet_onnx.cost.hardware import (
     mpic_latency,
     ne16_latency,
 )
+from supernet_onnx.cost.memory import peak_memory, traffic
 from supernet_onnx.cost.opcall import AttrValue, OpCall, Operand
 from supernet_onnx.cost.operators import macs, ops, ops_no_bias
+from supernet_onnx.cost.peaks import Part, PeakTable
 from supernet_onnx.cost.pricing import METRICS, NodeCost, by_node, measure
 from supernet_onnx.cost.spec import CostSpec, Metric
-from supernet_onnx.cost.table import CostTable, Decomposition
+from supernet_onnx.cost.table import CostTable, Decomposition, SumTable
 from supernet_onnx.cost.weights import params, params_no_bias, size
 
 __all__ = [
@@ -31,6 +33,9 @@ __all__ = [
     "NodeCost",
     "OpCall",
     "Operand",
+    "Part",
+    "PeakTable",
+    "SumTable",
     "by_node",
     "diana_latency",
     "gap8_latency",
@@ -43,5 +48,7 @@ __all__ = [
     "ops_no_bias",
     "params",
     "params_no_bias",
+    "peak_memory",
     "size",
+    "traffic",
 ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from onnx import AttributeProto
 
+from supernet_onnx.cost.buffers import Buffers
 from supernet_onnx.cost.facts import Facts, gather, without
 from supernet_onnx.cost.opcall import AttrValue, OpCall, Operand
 from supernet_onnx.cost.quantisation import Widths, dequantised, integer_bits
@@ -42,7 +43,7 @@ class Call(NamedTuple):
     call: OpCall | None
 
 
-@dataclass(frozen=True)  # no slots: ``uses`` is computed when it is first asked for
+@dataclass(frozen=True)  # no slots: ``uses`` and ``buffers`` are computed when first asked for
 class CallGraph:
     """What metrics price.
 
@@ -68,6 +69,11 @@ class CallGraph:
     def uses(self) -> Mapping[str, Use]:
         """What each tensor is used for."""
         return sweep(self.supergraph, self.layout.steps, self.facts)
+
+    @cached_property
+    def buffers(self) -> Buffers:
+        """Which tensors share a buffer, and when nodes run."""
+        return Buffers(self)
 
 
 def resolve_calls(supergraph: SuperGraph, *, dims: Mapping[str, int] | None = None) -> CallGraph:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from supernet_onnx.cost.calls import resolve_calls
 from supernet_onnx.cost.hardware import diana_latency, gap8_latency, mpic_energy, mpic_latency, ne16_latency
+from supernet_onnx.cost.memory import peak_memory, traffic
 from supernet_onnx.cost.operators import macs, ops, ops_no_bias
-from supernet_onnx.cost.table import CostTable
+from supernet_onnx.cost.peaks import PeakTable, parts_of
+from supernet_onnx.cost.table import SumTable
 from supernet_onnx.cost.weights import params, params_no_bias, size
 from supernet_onnx.graph import describe
 
@@ -16,13 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from supernet_onnx.cost.spec import Bill, Metric, Unknown
+    from supernet_onnx.cost.table import CostTable
     from supernet_onnx.diagram import Number
     from supernet_onnx.supergraph import Condition, SuperGraph
 
 __all__ = ["METRICS", "NodeCost", "by_node", "measure"]
 
 _ALL: Final[tuple[Metric, ...]] = (
-    params, params_no_bias, macs, ops, ops_no_bias, size,
+    params, params_no_bias, macs, ops, ops_no_bias, size, peak_memory, traffic,
     gap8_latency, mpic_latency, mpic_energy, ne16_latency, diana_latency,
 )  # fmt: skip
 
@@ -75,13 +78,18 @@ def measure(
         ValueError: Two metrics have one name, or handlers of one match equally.
     """
     live = _live(supergraph)
-    tables = {}
+    tables: dict[str, CostTable] = {}
     for metric, bill in _bills(supergraph, metrics, dims=dims, unknown=unknown).values():
-        amounts: dict[Condition, Number] = {}
-        for _, condition, amount in bill.entries:
+        by_node: dict[int | None, dict[Condition, Number]] = {}
+        for node, condition, amount in bill.entries:
+            amounts = by_node.setdefault(None if bill.combine == "sum" else node, {})
             amounts[condition] = amounts.get(condition, 0) + amount
-        kept = {condition: amount for condition, amount in amounts.items() if amount}
-        tables[metric.name] = CostTable(metric.name, metric.unit, supergraph.pools, live, kept, bill.unknown)
+        sums = [{condition: amount for condition, amount in of.items() if amount} for of in by_node.values()]
+        title = (metric.name, metric.unit, supergraph.pools, live, bill.unknown)
+        if bill.combine == "sum":
+            tables[metric.name] = SumTable(*title, sums[0] if sums else {})
+        else:
+            tables[metric.name] = PeakTable(*title, parts_of(supergraph.diagrams, sums))
     return tables
 
 
