@@ -10,10 +10,22 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from supernet_onnx.cost import Metric
     from supernet_onnx.selection import Selection
     from supernet_onnx.supergraph import SuperGraph
 
-__all__ = ["METRICS", "PATH", "check_dims", "check_targets", "choose", "common", "dims", "inputs", "selecting"]
+__all__ = [
+    "METRICS",
+    "PATH",
+    "check_dims",
+    "check_targets",
+    "choose",
+    "common",
+    "dims",
+    "inputs",
+    "metrics",
+    "selecting",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -93,6 +105,44 @@ def choose(
         raise SelectionError(f"'{selection_file}' cannot be read: {error.strerror}") from error
     except (SelectionError, UnicodeDecodeError) as error:
         raise SelectionError(f"'{selection_file}': {error}") from error
+
+
+def metrics(texts: Iterable[str]) -> list[Metric]:
+    """Find the metrics that ``--metric`` asks for, each once: ``NAME``, or ``NAME:SETTING=BITS,...`` for bit widths.
+
+    Raises:
+        click.BadParameter: There is no such metric, or it has no such setting.
+    """
+    return list({metric.name: metric for metric in map(_metric, texts)}.values())
+
+
+def _metric(text: str) -> Metric:
+    from supernet_onnx import cost
+
+    name, colon, settings = text.partition(":")
+    metric = cost.METRICS.get(name)
+    if metric is None:
+        raise _bad_metric(f"'{name}' is no metric; the metrics are: {', '.join(cost.METRICS)}")
+    if not colon:
+        return metric
+    if not isinstance(metric, cost.HardwareModel):
+        raise _bad_metric(f"'{text}': {name} has no settings; give its name alone")
+    bits: dict[str, int] = {}
+    for setting in settings.split(","):
+        key, _, value = setting.partition("=")
+        if key not in ("weight_bits", "act_bits"):
+            raise _bad_metric(
+                f"'{text}': '{setting}' is no setting of {name}; it has weight_bits=BITS and act_bits=BITS"
+            )
+        if not (value.isascii() and value.isdigit()) or int(value) < 1:
+            raise _bad_metric(f"'{text}': '{value}' is no number of bits for {key}; expected for example {key}=8")
+        if bits.setdefault(key, int(value)) != int(value):
+            raise _bad_metric(f"'{text}': {key} is given twice, {bits[key]} and {value}")
+    return metric(weight_bits=bits.get("weight_bits"), act_bits=bits.get("act_bits"))
+
+
+def _bad_metric(message: str) -> click.BadParameter:
+    return click.BadParameter(message, click.get_current_context(), param_hint="--metric")
 
 
 def check_dims(supergraphs: Iterable[SuperGraph], sizes: Mapping[str, int]) -> None:

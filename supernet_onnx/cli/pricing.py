@@ -26,9 +26,9 @@ __all__ = ["cost"]
     "names",
     multiple=True,
     default=options.METRICS,
-    metavar="NAME",
+    metavar="NAME[:SETTING=BITS,...]",
     show_default=True,
-    help="What to count. Repeatable.",
+    help="What to count; mpic_latency:weight_bits=8,act_bits=8 says what a float model will be. Repeatable.",
 )
 @options.selecting
 @options.dims
@@ -60,12 +60,7 @@ def cost(
     from supernet_onnx import cost as costs
     from supernet_onnx import report, supergraph
 
-    unheard = [name for name in names if name not in costs.METRICS]
-    if unheard:
-        raise click.BadParameter(
-            f"'{unheard[0]}' is no metric; the metrics are: {', '.join(costs.METRICS)}", param_hint="--metric"
-        )
-    metrics = [costs.METRICS[name] for name in dict.fromkeys(names)]
+    metrics = options.metrics(names)
     with progress("pricing the model"):
         graph = supergraph.read(file)
         options.check_dims([graph], dims)

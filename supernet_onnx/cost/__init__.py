@@ -4,30 +4,53 @@
 """
 
 from supernet_onnx.cost import contrib as _contrib  # noqa: F401  registers its operators
+from supernet_onnx.cost.hardware import (
+    AssumedBits,
+    HardwareModel,
+    diana_latency,
+    gap8_latency,
+    mpic_energy,
+    mpic_latency,
+    ne16_latency,
+)
+from supernet_onnx.cost.memory import peak_memory, traffic
 from supernet_onnx.cost.opcall import AttrValue, Body, OpCall, Operand
 from supernet_onnx.cost.operators import macs, ops, ops_no_bias
+from supernet_onnx.cost.peaks import Part, PeakTable
 from supernet_onnx.cost.pricing import METRICS, NodeCost, by_node, measure
 from supernet_onnx.cost.spec import CostSpec, Metric
-from supernet_onnx.cost.table import CostTable, Decomposition
+from supernet_onnx.cost.table import CostTable, Decomposition, SumTable
 from supernet_onnx.cost.weights import params, params_no_bias, size
 
 __all__ = [
     "METRICS",
+    "AssumedBits",
     "AttrValue",
     "Body",
     "CostSpec",
     "CostTable",
     "Decomposition",
+    "HardwareModel",
     "Metric",
     "NodeCost",
     "OpCall",
     "Operand",
+    "Part",
+    "PeakTable",
+    "SumTable",
     "by_node",
+    "diana_latency",
+    "gap8_latency",
     "macs",
     "measure",
+    "mpic_energy",
+    "mpic_latency",
+    "ne16_latency",
     "ops",
     "ops_no_bias",
     "params",
     "params_no_bias",
+    "peak_memory",
     "size",
+    "traffic",
 ]

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from supernet_onnx.cost.buffers import Buffers
 from supernet_onnx.cost.facts import Facts, gather, without
 from supernet_onnx.cost.inlining import inline
 from supernet_onnx.cost.nested import Nested
+from supernet_onnx.cost.quantisation import Widths, dequantised
 from supernet_onnx.cost.reading import Reader, opsets_of
 from supernet_onnx.cost.stored import Layout, lay_out
 from supernet_onnx.cost.uses import Use, sweep
@@ -19,7 +21,8 @@ from supernet_onnx.shapes import Bindings, TensorType, contradiction, infer_grap
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from supernet_onnx.cost.opcall import OpCall
+    from supernet_onnx.cost.opcall import OpCall, Operand
+    from supernet_onnx.diagram import Diagrams
     from supernet_onnx.supergraph import Condition, SuperGraph
 
 __all__ = ["Call", "CallGraph", "resolve_calls"]
@@ -39,7 +42,7 @@ class Call(NamedTuple):
     call: OpCall | None
 
 
-@dataclass(frozen=True)  # no slots: ``uses`` is computed when it is first asked for
+@dataclass(frozen=True)  # no slots: ``uses`` and ``buffers`` are computed when first asked for
 class CallGraph:
     """What metrics price.
 
@@ -65,6 +68,11 @@ class CallGraph:
     def uses(self) -> Mapping[str, Use]:
         """What each tensor is used for."""
         return sweep(self.supergraph, self.layout.steps, self.facts)
+
+    @cached_property
+    def buffers(self) -> Buffers:
+        """Which tensors share a buffer, and when nodes run."""
+        return Buffers(self)
 
     @cached_property
     def hint(self) -> str:
@@ -106,7 +114,12 @@ def resolve_calls(supergraph: SuperGraph, bindings: Bindings | None = None) -> C
     facts = gather(supergraph, layout, inference.types)
     reader = Reader(supergraph.graph, ChainMap(inference.types), opsets_of(supergraph.model))
     nested = Nested(supergraph.graph, inference, reader, bindings.trip_counts)
-    calls = tuple(_calls(supergraph, facts, reader, nested))
+    widths = dequantised(supergraph, facts, inference.types)
+    calls = tuple(
+        variant
+        for call in _calls(supergraph, facts, reader, nested)
+        for variant in _by_width(supergraph.diagrams, call, widths)
+    )
     return CallGraph(supergraph, layout, inference.types, facts, calls, bindings)
 
 
@@ -123,6 +136,8 @@ def _calls(supergraph: SuperGraph, facts: Facts, reader: Reader, nested: Nested)
         rest = live
         for slot, bias, condition in added.get(index, ()):
             when = diagrams.both(live, condition)
+            if when is diagrams.false:  # a bias of branches that no one reads
+                continue
             rest = without(diagrams, rest, when)
             padded = [*plain.inputs, *[None] * (slot + 1 - len(plain.inputs))]
             padded[slot] = reader.operand(bias, is_bias=True)
@@ -132,6 +147,26 @@ def _calls(supergraph: SuperGraph, facts: Facts, reader: Reader, nested: Nested)
             rest = without(diagrams, rest, folded[index])
         if rest is not diagrams.false:
             yield Call(index, rest, plain)
+
+
+def _by_width(diagrams: Diagrams, call: Call, widths: Mapping[str, Widths]) -> Iterator[Call]:
+    """Tell a call what its inputs were dequantised from: one call for each combination that can be."""
+    if call.call is None or not any(operand and operand.name in widths for operand in call.call.inputs):
+        yield call
+        return
+    variants: list[tuple[Condition, tuple[Operand | None, ...]]] = [(call.condition, ())]
+    for operand in call.call.inputs:
+        if operand is None or operand.name not in widths:
+            variants = [(condition, (*before, operand)) for condition, before in variants]
+            continue
+        variants = [
+            (when, (*before, replace(operand, bits=bits)))
+            for condition, before in variants
+            for bits, of_width in widths[operand.name].items()
+            if (when := diagrams.both(condition, of_width)) is not diagrams.false
+        ]
+    for condition, inputs in variants:
+        yield Call(call.node, condition, replace(call.call, inputs=inputs))
 
 
 def _folded(supergraph: SuperGraph, facts: Facts) -> dict[int, Condition]:

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from onnx import NodeProto
 
-    from supernet_onnx.cost.stored import Layout, Step
+    from supernet_onnx.cost.stored import Layout
     from supernet_onnx.diagram import Diagrams
     from supernet_onnx.shapes import TensorType
     from supernet_onnx.supergraph import Condition, SuperGraph
 
-__all__ = ["Facts", "Fold", "gather", "sources", "without"]
+__all__ = ["Facts", "Fold", "gather", "is_pure", "sources", "without"]
 
 _FOLDS_INTO: Final = ("Conv", "ConvTranspose", "Gemm")
 _RANDOM: Final = ("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike")
@@ -119,15 +119,14 @@ def _constant(layout: Layout, branches: _Edges) -> frozenset[str]:
         if output in branches:
             if all(name in constant for _, name in branches[output]):
                 constant.add(output)
-        elif _is_pure(step) and constant.issuperset(filter(None, step.inputs)):
+        elif is_pure(step.node) and constant.issuperset(filter(None, step.inputs)):
             constant.update(step.outputs)
     return frozenset(constant)
 
 
-def _is_pure(step: Step) -> bool:
+def is_pure(node: NodeProto) -> bool:
     """Tell whether a node computes the same from the same inputs, and has any."""
-    node = step.node
-    if not any(step.inputs):
+    if not any(node.input):
         return False
     if not is_standard(node):
         return node.domain == "com.microsoft" and node.op_type in ("DequantizeLinear", "QuantizeLinear")

@@ -36,6 +36,7 @@ class Operand:
         is_constant: Whether it is an initializer or the output of a Constant node.
         is_bias: Whether the operator adds it as a bias: the bias input of a convolution, Gemm, normalisation or
             recurrent operator, and the constant that an Add puts on a linear layer's MatMul.
+        bits: The bits of the integer that an element is, or that DequantizeLinear made it from; None for floats.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Operand:
     dims: tuple[Dim, ...] | None
     is_constant: bool = False
     is_bias: bool = False
+    bits: int | None = None
 
     @property
     def is_known(self) -> bool:

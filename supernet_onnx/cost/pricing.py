@@ -6,8 +6,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from supernet_onnx.cost.calls import resolve_calls
+from supernet_onnx.cost.hardware import diana_latency, gap8_latency, mpic_energy, mpic_latency, ne16_latency
+from supernet_onnx.cost.memory import peak_memory, traffic
 from supernet_onnx.cost.operators import macs, ops, ops_no_bias
-from supernet_onnx.cost.table import CostTable
+from supernet_onnx.cost.peaks import PeakTable, parts_of
+from supernet_onnx.cost.table import SumTable
 from supernet_onnx.cost.weights import params, params_no_bias, size
 from supernet_onnx.graph import describe
 from supernet_onnx.shapes import Bindings
@@ -17,12 +20,16 @@ if TYPE_CHECKING:
 
     from supernet_onnx.cost.calls import CallGraph
     from supernet_onnx.cost.spec import Bill, Metric, Unknown
+    from supernet_onnx.cost.table import CostTable
     from supernet_onnx.diagram import Number
     from supernet_onnx.supergraph import Condition, SuperGraph
 
 __all__ = ["METRICS", "NodeCost", "by_node", "measure"]
 
-_ALL: Final[tuple[Metric, ...]] = (params, params_no_bias, macs, ops, ops_no_bias, size)
+_ALL: Final[tuple[Metric, ...]] = (
+    params, params_no_bias, macs, ops, ops_no_bias, size, peak_memory, traffic,
+    gap8_latency, mpic_latency, mpic_energy, ne16_latency, diana_latency,
+)  # fmt: skip
 
 METRICS: Final[Mapping[str, Metric]] = MappingProxyType({metric.name: metric for metric in _ALL})
 """The metrics that come with the package, by name."""
@@ -85,13 +92,18 @@ def measure(
     """
     graph = resolve_calls(supergraph, _bindings(dims, shapes, values, trip_counts))
     live = _live(graph.supergraph)
-    tables = {}
+    tables: dict[str, CostTable] = {}
     for metric, bill in _bills(graph, metrics, unknown).values():
-        amounts: dict[Condition, Number] = {}
-        for _, condition, amount in bill.entries:
+        by_node: dict[int | None, dict[Condition, Number]] = {}
+        for node, condition, amount in bill.entries:
+            amounts = by_node.setdefault(None if bill.combine == "sum" else node, {})
             amounts[condition] = amounts.get(condition, 0) + amount
-        kept = {condition: amount for condition, amount in amounts.items() if amount}
-        tables[metric.name] = CostTable(metric.name, metric.unit, supergraph.pools, live, kept, bill.unknown)
+        sums = [{condition: amount for condition, amount in of.items() if amount} for of in by_node.values()]
+        title = (metric.name, metric.unit, supergraph.pools, live, bill.unknown)
+        if bill.combine == "sum":
+            tables[metric.name] = SumTable(*title, sums[0] if sums else {})
+        else:
+            tables[metric.name] = PeakTable(*title, parts_of(graph.supergraph.diagrams, sums))
     return tables
 
 

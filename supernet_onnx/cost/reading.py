@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from onnx import AttributeProto, ModelProto
 
 from supernet_onnx.cost.opcall import AttrValue, OpCall, Operand
+from supernet_onnx.cost.quantisation import integer_bits
 from supernet_onnx.cost.roles import is_standard, role
 from supernet_onnx.graph import describe, initializer_names
 from supernet_onnx.shapes import TensorType
@@ -52,7 +53,7 @@ class Reader:
         if not name:
             return None
         known = self.types.get(name, _UNKNOWN)
-        return Operand(name, known.dtype, known.shape, name in self._constants, is_bias)
+        return Operand(name, known.dtype, known.shape, name in self._constants, is_bias, integer_bits(known.dtype))
 
     def call(self, node: NodeProto) -> OpCall:
         """Read a node, without the graphs nested in it."""

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from supernet_onnx.diagram import Number
     from supernet_onnx.supergraph import Condition
 
-__all__ = ["Bill", "CostSpec", "Entry", "Metric", "Unknown"]
+__all__ = ["Bill", "Combine", "CostSpec", "Entry", "Metric", "Unknown"]
 
 Unknown = Literal["error", "free"]
 """What becomes of an operator that nobody can price: an error, or left out and reported."""
+
+Combine = Literal["sum", "max"]
+"""How the amounts of nodes add up."""
 
 
 class Entry(NamedTuple):
@@ -41,10 +44,17 @@ class Entry(NamedTuple):
 
 
 class Bill(NamedTuple):
-    """What a metric asks for a graph: its entries, and the operators that it left out as unknown."""
+    """What a metric asks for a graph.
+
+    Attributes:
+        entries: Its lines.
+        unknown: The operators that it left out because nobody can price them.
+        combine: How the lines add up: ``"sum"`` over all, or ``"max"`` over the nodes of each one's sum.
+    """
 
     entries: tuple[Entry, ...]
     unknown: tuple[str, ...]
+    combine: Combine = "sum"
 
 
 class Metric(Protocol):
@@ -82,7 +92,7 @@ class CostSpec:
         unit: The unit of what its handlers return.
         default: What an operator costs that no handler counts and that is not free (``supernet_onnx.cost.free``):
             ``"fail"`` makes it an error, ``"zero"`` nothing.
-        combine: How amounts add up; ``"sum"`` is the only way so far.
+        combine: How the amounts of nodes add up: ``"sum"``, or ``"max"`` for the largest of them.
 
     Raises:
         ValueError: ``default`` or ``combine`` is another word.
@@ -100,16 +110,16 @@ class CostSpec:
         unit: str,
         *,
         default: Literal["fail", "zero"] = "fail",
-        combine: Literal["sum"] = "sum",
+        combine: Combine = "sum",
     ) -> None:
         if default not in ("fail", "zero"):
             raise ValueError(f"metric '{name}': default is {default!r}, expected 'fail' or 'zero'")
-        if combine != "sum":
-            raise ValueError(f"metric '{name}': combine is {combine!r}, expected 'sum'")
+        if combine not in ("sum", "max"):
+            raise ValueError(f"metric '{name}': combine is {combine!r}, expected 'sum' or 'max'")
         self.name = name
         self.unit = unit
         self.default = default
-        self.combine = combine
+        self.combine: Combine = combine
         self._rules: dict[tuple[str, str], list[_Rule]] = {}
 
     def __repr__(self) -> str:
@@ -203,7 +213,7 @@ class CostSpec:
             if usual:
                 entries.append(Entry(node, graph.supergraph.node_conditions[node], usual))
             entries += [Entry(node, condition, amount - usual) for condition, amount in priced if amount != usual]
-        return Bill(tuple(entries), tuple(left_out))
+        return Bill(tuple(entries), tuple(left_out), self.combine)
 
     def _amount(self, graph: CallGraph, call: OpCall | None, unknown: Unknown, left_out: dict[str, None]) -> Number:
         """Price a call of a graph; an operator that must be left out is noted in ``left_out``."""

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests import marked
 from tests.cli.calling import COMPUTED, UNKNOWN, call, error, record
 
@@ -85,3 +87,28 @@ def test_cost_of_an_unknown_operator_is_an_error_unless_it_is_left_out(tmp_path:
     found = record("cost", path, "--unknown", "free")
     assert found["unknown"] == ["com.microsoft::Inverse"]
     assert "com.microsoft::Inverse" in call("cost", path, "--unknown", "free").stdout
+
+
+def test_cost_takes_bit_widths_with_the_name_of_a_metric(flat: Path) -> None:
+    wide, narrow = "mpic_latency:weight_bits=8,act_bits=8", "mpic_latency:weight_bits=2,act_bits=8"
+    found = record("cost", flat, "--metric", wide, "--metric", narrow, "--metric", wide)["metrics"]
+    assert list(found) == [wide, narrow]
+    assert found[wide]["unit"] == "cycles"
+    assert found[wide]["total"] * 2.1 == pytest.approx(found[narrow]["total"] * 2.5, rel=1e-12)
+    assert "--metric mpic_latency:weight_bits=8,act_bits=8" in error("cost", flat, "--metric", "mpic_latency")
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("flops", "'flops' is no metric; the metrics are: params, params_no_bias, macs"),
+        ("macs:weight_bits=8", "'macs:weight_bits=8': macs has no settings; give its name alone"),
+        ("mpic_latency:bits=8", "'bits=8' is no setting of mpic_latency; it has weight_bits=BITS and act_bits=BITS"),
+        ("mpic_latency:", "'' is no setting of mpic_latency"),
+        ("mpic_latency:weight_bits=x", "'x' is no number of bits for weight_bits; expected for example weight_bits=8"),
+        ("mpic_latency:act_bits=0", "'0' is no number of bits for act_bits"),
+        ("mpic_latency:act_bits=8,act_bits=4", "act_bits is given twice, 8 and 4"),
+    ],
+)
+def test_cost_refuses_metrics_and_settings_that_are_not_there(flat: Path, metric: str, message: str) -> None:
+    assert message in error("cost", flat, "--metric", metric)

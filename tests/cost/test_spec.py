@@ -125,8 +125,8 @@ def test_a_handler_must_return_a_finite_number(amount: float) -> None:
 def test_words_that_mean_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match="metric 'm': default is 'free', expected 'fail' or 'zero'"):
         CostSpec("m", "u", default="free")  # type: ignore[arg-type]  # the mistake that is tested
-    with pytest.raises(ValueError, match="metric 'm': combine is 'max', expected 'sum'"):
-        CostSpec("m", "u", combine="max")  # type: ignore[arg-type]  # the mistake that is tested
+    with pytest.raises(ValueError, match="metric 'm': combine is 'min', expected 'sum' or 'max'"):
+        CostSpec("m", "u", combine="min")  # type: ignore[arg-type]  # the mistake that is tested
 
 
 FOREIGN = "g (float[N,4] x) => (float[N,4] y) { a = other.Magic (x)  b = MatMul (a, w)  y = Add (x, a) }"
