@@ -4,6 +4,7 @@
 """
 
 from supernet_onnx.cost import contrib as _contrib  # noqa: F401  registers its operators
+from supernet_onnx.cost.finding import Metrics
 from supernet_onnx.cost.hardware import (
     AssumedBits,
     HardwareModel,
@@ -17,7 +18,7 @@ from supernet_onnx.cost.memory import peak_memory, traffic
 from supernet_onnx.cost.opcall import AttrValue, Body, OpCall, Operand
 from supernet_onnx.cost.operators import macs, ops, ops_no_bias
 from supernet_onnx.cost.peaks import Part, PeakTable
-from supernet_onnx.cost.pricing import METRICS, NodeCost, by_node, measure
+from supernet_onnx.cost.pricing import METRICS, Given, NodeCost, OperatorCost, by_node, by_operator, measure
 from supernet_onnx.cost.spec import CostSpec, Metric
 from supernet_onnx.cost.table import CostTable, Decomposition, SumTable
 from supernet_onnx.cost.weights import params, params_no_bias, size
@@ -30,15 +31,19 @@ __all__ = [
     "CostSpec",
     "CostTable",
     "Decomposition",
+    "Given",
     "HardwareModel",
     "Metric",
+    "Metrics",
     "NodeCost",
     "OpCall",
     "Operand",
+    "OperatorCost",
     "Part",
     "PeakTable",
     "SumTable",
     "by_node",
+    "by_operator",
     "diana_latency",
     "gap8_latency",
     "macs",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
 
 from supernet_onnx.cost.calls import resolve_calls
 from supernet_onnx.cost.hardware import diana_latency, gap8_latency, mpic_energy, mpic_latency, ne16_latency
 from supernet_onnx.cost.memory import peak_memory, traffic
 from supernet_onnx.cost.operators import macs, ops, ops_no_bias
 from supernet_onnx.cost.peaks import PeakTable, parts_of
+from supernet_onnx.cost.roles import is_standard
 from supernet_onnx.cost.table import SumTable
 from supernet_onnx.cost.weights import params, params_no_bias, size
 from supernet_onnx.graph import describe
@@ -18,13 +20,16 @@ from supernet_onnx.shapes import Bindings
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from onnx import NodeProto
+
     from supernet_onnx.cost.calls import CallGraph
     from supernet_onnx.cost.spec import Bill, Metric, Unknown
     from supernet_onnx.cost.table import CostTable
     from supernet_onnx.diagram import Number
+    from supernet_onnx.selection import Selection
     from supernet_onnx.supergraph import Condition, SuperGraph
 
-__all__ = ["METRICS", "NodeCost", "by_node", "measure"]
+__all__ = ["METRICS", "Given", "NodeCost", "OperatorCost", "by_node", "by_operator", "measure"]
 
 _ALL: Final[tuple[Metric, ...]] = (
     params, params_no_bias, macs, ops, ops_no_bias, size, peak_memory, traffic,
@@ -48,6 +53,30 @@ class NodeCost(NamedTuple):
     node: str
     op_type: str
     condition: Condition
+    amounts: dict[str, Number]
+
+
+class Given(TypedDict, total=False):
+    """The keyword arguments of ``measure``, to hand to several functions."""
+
+    dims: Mapping[str, int]
+    shapes: Mapping[str, Sequence[int]]
+    values: Mapping[str, float]
+    trip_counts: Mapping[str, int]
+    unknown: Unknown
+
+
+class OperatorCost(NamedTuple):
+    """What the nodes of one operator cost together under a selection.
+
+    Attributes:
+        operator: The operator, ``domain::`` before it where that is not the standard one.
+        nodes: How many of its nodes are live.
+        amounts: The amount of every metric, by name: the sum over the nodes, or the largest where it adds up so.
+    """
+
+    operator: str
+    nodes: int
     amounts: dict[str, Number]
 
 
@@ -158,6 +187,59 @@ def by_node(
         for node, condition, amount in bill.entries:
             line(len(nodes) if node is None else node, condition).amounts[name] += amount
     return [cost for (_, _), cost in sorted(lines.items(), key=lambda item: item[0][0])]
+
+
+def by_operator(
+    supergraph: SuperGraph,
+    metrics: Iterable[Metric],
+    selection: Selection,
+    *,
+    dims: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    values: Mapping[str, float] | None = None,
+    trip_counts: Mapping[str, int] | None = None,
+    unknown: Unknown = "error",
+) -> list[OperatorCost]:
+    """Price a supergraph operator by operator. What stands in control flow is paid by the node that holds it.
+
+    Args:
+        supergraph: As for ``measure``.
+        metrics: Likewise.
+        selection: Which branches are live.
+        dims: As for ``measure``.
+        shapes: Likewise.
+        values: Likewise.
+        trip_counts: Likewise.
+        unknown: Likewise.
+
+    Returns:
+        The operators of live nodes, local functions inlined, those that cost most by the first metric first.
+
+    Raises:
+        SuperNetError: As ``measure`` raises.
+    """
+    graph = resolve_calls(supergraph, _bindings(dims, shapes, values, trip_counts))
+    bills = _bills(graph, metrics, unknown)
+    nodes, choices = graph.supergraph.graph.node, selection.indices
+    counts: Counter[str] = Counter()
+    for index, condition in enumerate(graph.supergraph.node_conditions):
+        if index not in graph.supergraph.marks and condition.at(choices):
+            counts[_operator(nodes[index])] += 1
+    found = {operator: OperatorCost(operator, count, dict.fromkeys(bills, 0)) for operator, count in counts.items()}
+    for name, (_, bill) in bills.items():
+        of_node: dict[int, Number] = {}
+        for node, condition, amount in bill.entries:
+            if node is not None and condition.at(choices):
+                of_node[node] = of_node.get(node, 0) + amount
+        for node, amount in of_node.items():
+            amounts = found[_operator(nodes[node])].amounts
+            amounts[name] = amounts[name] + amount if bill.combine == "sum" else max(amounts[name], amount)
+    first = next(iter(bills), None)
+    return sorted(found.values(), key=lambda cost: (-cost.amounts[first] if first else 0, -cost.nodes, cost.operator))
+
+
+def _operator(node: NodeProto) -> str:
+    return node.op_type if is_standard(node) else f"{node.domain}::{node.op_type}"
 
 
 def _bindings(
