@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -112,7 +111,7 @@ def resolve_calls(supergraph: SuperGraph, bindings: Bindings | None = None) -> C
     inference = infer_graph(supergraph.model, bindings)
     layout = lay_out(supergraph.graph)
     facts = gather(supergraph, layout, inference.types)
-    reader = Reader(supergraph.graph, ChainMap(inference.types), opsets_of(supergraph.model))
+    reader = Reader(supergraph.graph, inference.types, opsets_of(supergraph.model))
     nested = Nested(supergraph.graph, inference, reader, bindings.trip_counts)
     widths = dequantised(supergraph, facts, inference.types)
     calls = tuple(

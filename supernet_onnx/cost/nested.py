@@ -7,6 +7,7 @@ Loop early; a Scan the length of the scanned axis times its body.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,7 @@ class Nested:
         for body, inferred in zip(subgraphs(node), subgraphs(twin), strict=True):
             if taken is not None and inferred is not taken:
                 continue
-            types = reader.types.new_child(types_in(inferred, self._inference.dims))
+            types = ChainMap(types_in(inferred, self._inference.dims), reader.types)
             inner = Reader(body, types, reader.opsets, reader)
             calls = tuple(self._calls(body, inferred, inner, constants_in(inferred, values)))
             times, problem = self._times(node, twin, reader, values)

@@ -13,8 +13,7 @@ from supernet_onnx.graph import describe, initializer_names
 from supernet_onnx.shapes import TensorType
 
 if TYPE_CHECKING:
-    from collections import ChainMap
-    from collections.abc import Mapping
+    from collections.abc import Mapping, MutableMapping
 
     from onnx import GraphProto, NodeProto
 
@@ -36,7 +35,7 @@ class Reader:
     def __init__(
         self,
         graph: GraphProto,
-        types: ChainMap[str, TensorType],
+        types: MutableMapping[str, TensorType],
         opsets: Mapping[str, int],
         outer: Reader | None = None,
     ) -> None:

@@ -7,6 +7,7 @@ weight if it has more than one element.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
@@ -249,27 +250,32 @@ _CONTRIB_SETTINGS: Final[dict[str, frozenset[int]]] = {
     "RotaryEmbedding": frozenset({1, 2, 3}),
 }
 
+_STANDARD: Final = ("", "ai.onnx")
 _CONTRIB_DOMAINS: Final = ("com.microsoft", "com.microsoft.nchwc")
 _NONE: Final[frozenset[int]] = frozenset()
 
 
 def is_standard(node: NodeProto) -> bool:
     """Tell whether a node's operator is one of the standard domain."""
-    return node.domain in ("", "ai.onnx")
+    return node.domain in _STANDARD
 
 
 def role(node: NodeProto, slot: int) -> Role:
     """Return what a node does with a constant in input ``slot``."""
-    op_type = node.op_type
-    if node.domain in _CONTRIB_DOMAINS or op_type == "SimplifiedLayerNormalization":
+    return _role(node.domain, node.op_type, slot)
+
+
+@functools.lru_cache(maxsize=4096)  # it is asked for every input of every node
+def _role(domain: str, op_type: str, slot: int) -> Role:
+    if domain in _CONTRIB_DOMAINS or op_type == "SimplifiedLayerNormalization":
         return _contrib_role(op_type, slot)
-    if not is_standard(node):
+    if domain not in _STANDARD:
         return "data"
     if slot in _WEIGHTS.get(op_type, _NONE):
         return "weight"
     if slot in _BIASES.get(op_type, _NONE):
         return "bias"
-    if slot in _SETTINGS.get(op_type, _NONE) or is_shape_slot(node, slot):
+    if slot in _SETTINGS.get(op_type, _NONE) or _is_shape_slot(op_type, slot):
         return "setting"
     return "data"
 
@@ -288,8 +294,8 @@ def _contrib_role(op_type: str, slot: int) -> Role:
 
 def is_shape_slot(node: NodeProto, slot: int) -> bool:
     """Tell whether input ``slot`` describes a shape or a range, so that no data pass through it."""
-    if not is_standard(node):
-        return False
-    if node.op_type.startswith("Reduce"):
-        return slot == 1
-    return slot in _SHAPES.get(node.op_type, _NONE)
+    return is_standard(node) and _is_shape_slot(node.op_type, slot)
+
+
+def _is_shape_slot(op_type: str, slot: int) -> bool:
+    return slot == 1 if op_type.startswith("Reduce") else slot in _SHAPES.get(op_type, _NONE)

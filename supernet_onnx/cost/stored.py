@@ -9,13 +9,16 @@ from __future__ import annotations
 import math
 from collections import ChainMap
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, helper
 
 from supernet_onnx.cost.roles import is_standard
 from supernet_onnx.errors import ModelError
 from supernet_onnx.graph import subgraphs
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
 
 __all__ = ["Layout", "Step", "Stored", "lay_out", "packed_bytes"]
 
@@ -89,7 +92,7 @@ def lay_out(graph: GraphProto) -> Layout:
         ModelError: A constant has an element type that onnx does not define.
     """
     walk = _Walk()
-    walk.graph(graph, ChainMap(), "", None)
+    walk.graph(graph, {}, "", None)
     return Layout(tuple(walk.steps), tuple(walk.constants))
 
 
@@ -99,9 +102,11 @@ class _Walk:
         self.constants: list[Stored] = []
         self._nested = 0
 
-    def graph(self, graph: GraphProto, outer: ChainMap[str, str], prefix: str, home: int | None) -> ChainMap[str, str]:
+    def graph(
+        self, graph: GraphProto, outer: MutableMapping[str, str], prefix: str, home: int | None
+    ) -> MutableMapping[str, str]:
         """Lay out one graph and return its names: what each is called in the whole model."""
-        names = outer.new_child()
+        names: MutableMapping[str, str] = {} if home is None else ChainMap({}, outer)
         for value in graph.input:
             names[value.name] = prefix + value.name
         for tensor in graph.initializer:

@@ -81,9 +81,15 @@ class _Open:
             self.reader = node
 
     def settle(self, diagrams: Diagrams) -> Use:
-        kinds = (self.data, self.weight, self.bias, self.other, self.quantized)
-        data, weight, bias, other, quantized = map(diagrams.any_of, kinds)
-        return Use(data, weight, bias, other, quantized, self.reader)
+        def joined(conditions: set[Condition]) -> Condition:
+            if len(conditions) > 1:
+                return diagrams.any_of(conditions)
+            return next(iter(conditions), diagrams.false)  # nearly always
+
+        return Use(
+            joined(self.data), joined(self.weight), joined(self.bias), joined(self.other), joined(self.quantized),
+            self.reader,
+        )  # fmt: skip
 
 
 class _Sweep:

@@ -14,7 +14,7 @@ from supernet_onnx.graph import has_subgraphs, subgraphs
 from supernet_onnx.shapes.bindings import Bindings
 from supernet_onnx.shapes.filling import fill
 from supernet_onnx.shapes.skeleton import skeleton_of
-from supernet_onnx.shapes.types import TensorType, declared_dims, types_in, values_of
+from supernet_onnx.shapes.types import TensorType, declared_dims, tensor_type, types_in, values_of
 from supernet_onnx.storage import external_tensors
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def infer_graph(model: ModelProto, bindings: Bindings) -> Inference:
         else:
             break
     types = types_in(inferred.graph, names)
-    types.update(types_in(GraphProto(initializer=model.graph.initializer), names))
+    types.update((tensor.name, tensor_type(tensor)) for tensor in model.graph.initializer)
     return Inference(inferred.graph, names, types)
 
 
