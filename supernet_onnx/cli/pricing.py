@@ -48,6 +48,7 @@ __all__ = ["cost"]
     help="What becomes of an operator that a metric cannot count.",
 )
 @click.option("--by-node", is_flag=True, help="Also price every node.")
+@click.option("--symbolic", is_flag=True, help="Print the total as a formula in the dims that nothing binds.")
 @click.option("--by-op", is_flag=True, help="Also price every operator, under the selection.")
 @options.common
 def cost(
@@ -64,12 +65,13 @@ def cost(
     unknown: Literal["error", "free"],
     by_node: bool,
     by_op: bool,
+    symbolic: bool,
     as_json: bool,
 ) -> None:
     """Price the trunk and every branch of FILE.
 
     The total is that of the selection; minimum and maximum are those of all selections. Works on any ONNX model,
-    with pools or without. Counts are for one sample unless --dim binds the batch.
+    with pools or without. Counts are for one sample unless --dim binds the batch, or --symbolic leaves it open.
     """
     from supernet_onnx import cost as costs
     from supernet_onnx import report, supergraph
@@ -80,6 +82,11 @@ def cost(
         options.check_dims([graph], dims)
         chosen, is_chosen = _choose_or_first(graph, pairs, selection_file)
         given = costs.Given(dims=dims, shapes=shapes, values=values, trip_counts=trip_counts, unknown=unknown)
+        if symbolic:
+            formulas = costs.symbolic(graph, metrics, chosen, given)
+            result: report.Report = report.Formulas({metric.name: metric.unit for metric in metrics}, formulas)
+            show(result, as_json=as_json)
+            return
         tables = costs.measure(graph, metrics, **given)
         nodes = costs.by_node(graph, metrics, **given) if by_node else None
         operators = costs.by_operator(graph, metrics, chosen, **given) if by_op else None

@@ -20,6 +20,7 @@ from supernet_onnx.cost.operators import macs, ops, ops_no_bias
 from supernet_onnx.cost.peaks import Part, PeakTable
 from supernet_onnx.cost.pricing import METRICS, Given, NodeCost, OperatorCost, by_node, by_operator, measure
 from supernet_onnx.cost.spec import CostSpec, Metric
+from supernet_onnx.cost.symbolic import Formula, symbolic
 from supernet_onnx.cost.table import CostTable, Decomposition, SumTable
 from supernet_onnx.cost.weights import params, params_no_bias, size
 
@@ -31,6 +32,7 @@ __all__ = [
     "CostSpec",
     "CostTable",
     "Decomposition",
+    "Formula",
     "Given",
     "HardwareModel",
     "Metric",
@@ -57,5 +59,6 @@ __all__ = [
     "params_no_bias",
     "peak_memory",
     "size",
+    "symbolic",
     "traffic",
 ]

@@ -185,3 +185,14 @@ def test_cost_takes_metrics_from_a_file(flat: Path, tmp_path: Path) -> None:
     assert found["convs"]["pools"]["pool"] == {"conv3": 1, "separable": 2, "skip": 0}
     assert "'convs' is no metric" in error("cost", flat, "--metric", "convs")
     assert "'none.py' is not there" in error("cost", flat, "--cost-module", "none.py")
+
+
+def test_cost_symbolic_prints_formulas(flat: Path) -> None:
+    found = record("cost", flat, "--symbolic", "--metric", "macs", "--metric", "params", "--select", "pool=skip")
+    assert found == {
+        "formulas": {
+            "macs": {"unit": "multiply-accumulates", "formula": "6,932*batch", "multiple": 1},
+            "params": {"unit": "elements", "formula": "133", "multiple": 1},
+        }
+    }
+    assert "6,932*batch" in call("cost", flat, "--symbolic", "--metric", "macs", "--select", "pool=skip").stdout
