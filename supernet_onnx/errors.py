@@ -7,6 +7,7 @@
     ├── CostError                     "cost"              cannot be priced
     │   ├── UnknownOperatorError      "unknown_operator"  no handler counts an operator
     │   └── UnknownShapeError         "unknown_shape"     a dim that nothing binds
+    ├── ShapeError                    "shape"             a size given for an input that it cannot have
     ├── PoolError                     "pool"              branches that do not fit together
     ├── ExportError                   "export"            torch.export refuses the model
     ├── OutputError                   "output"            cannot be written
@@ -29,6 +30,7 @@ __all__ = [
     "PoolError",
     "RunError",
     "SelectionError",
+    "ShapeError",
     "SuperNetError",
     "UnknownOperatorError",
     "UnknownShapeError",
@@ -76,6 +78,12 @@ class UnknownShapeError(CostError):
     """A shape that a cost needs has a dim that nothing binds."""
 
     code = "unknown_shape"
+
+
+class ShapeError(SuperNetError):
+    """A size or shape that the caller gives is that of no input, or contradicts what the model declares."""
+
+    code = "shape"
 
 
 class PoolError(SuperNetError):

@@ -47,7 +47,7 @@ def flat(tmp_path: Path) -> Path:
     [
         (["inspect"], set()),
         (["cost"], set()),
-        (["cost", "--by-node", "--unknown", "free"], set()),
+        (["cost", "--by-node", "--by-op", "--unknown", "free"], set()),
         (["prune"], {"onnx_graphsurgeon"}),
         (["prune", "--dry-run", "--select", "pool=skip"], {"onnx_graphsurgeon"}),
     ],

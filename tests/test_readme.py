@@ -1,5 +1,6 @@
 """The README's code runs as it stands, and what it names exists."""
 
+import json
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from onnx import load
 import supernet_onnx
 from supernet_onnx import cost
 from supernet_onnx.cli import main
+from tests import marked
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"<!-- run: (\w+) -->\n```python\n(.*?)```", README, re.DOTALL))
@@ -18,7 +20,7 @@ BLOCKS = dict(re.findall(r"<!-- run: (\w+) -->\n```python\n(.*?)```", README, re
 def test_the_examples_run_in_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert list(BLOCKS) == ["train", "prune"]
+    assert list(BLOCKS) == ["train", "prune", "costs"]
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     exec(compile(BLOCKS["train"], "README.md", "exec"), names)
@@ -27,6 +29,15 @@ def test_the_examples_run_in_their_order(
     biggest = 32 * 32 * 25 * 16 * 16
     assert capsys.readouterr().out == f"0 of at most {biggest} multiply-accumulates\n"
     assert [node.op_type for node in load("pruned.onnx").graph.node] == ["Identity"]
+
+
+def test_the_cost_of_ones_own_works_from_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "costs.py").write_text(BLOCKS["costs"])
+    model = marked.write(marked.flat(), tmp_path / "flat.onnx")
+    command = ["cost", str(model), "--cost-module", str(tmp_path / "costs.py"), "--metric", "dsp_cycles", "--json"]
+    found = json.loads(CliRunner().invoke(main, command).stdout)["metrics"]["dsp_cycles"]
+    assert found["trunk"] == 64 * 108 / 4
+    assert found["pools"] == {"pool": {"conv3": 64 * 144 / 4, "separable": 64 * 36 + 64 * 16 / 4, "skip": 0}}
 
 
 def test_every_verb_and_flag_that_the_readme_names_is_there() -> None:

@@ -10,13 +10,27 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from supernet_onnx.cost import Metric, Metrics
     from supernet_onnx.selection import Selection
     from supernet_onnx.supergraph import SuperGraph
 
-__all__ = ["METRICS", "PATH", "check_dims", "check_targets", "choose", "common", "dims", "inputs", "selecting"]
+__all__ = [
+    "METRICS",
+    "PATH",
+    "check_dims",
+    "check_targets",
+    "choose",
+    "common",
+    "dims",
+    "inputs",
+    "metrics",
+    "selecting",
+    "sizes",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 METRICS: Final = ("params", "macs", "size")
 """What is counted unless the user says otherwise."""
@@ -58,6 +72,31 @@ def dims(command: Callable[P, R]) -> Callable[P, R]:
     )(command)
 
 
+def sizes(command: Callable[P, R]) -> Callable[P, R]:
+    """Add ``--dim``, ``--shape``, ``--value`` and ``--trip-count``."""
+    for flag, name, metavar, callback, text in (
+        (
+            "--trip-count",
+            "trip_counts",
+            "NODE=COUNT",
+            _counts,
+            "Say how often the body of a Loop, Scan or SequenceMap runs.",
+        ),
+        (
+            "--value",
+            "values",
+            "INPUT=NUMBER",
+            _values,
+            "Give the value of an input of one element that steers control flow.",
+        ),
+        ("--shape", "shapes", "INPUT=1,3,224,224", _shapes, "Give the shape of an input."),
+    ):
+        command = click.option(
+            flag, name, multiple=True, metavar=metavar, callback=callback, help=f"{text} Repeatable."
+        )(command)
+    return dims(command)
+
+
 def inputs(command: Callable[P, R]) -> Callable[P, R]:
     """Add ``--inputs``."""
     return click.option(
@@ -93,6 +132,52 @@ def choose(
         raise SelectionError(f"'{selection_file}' cannot be read: {error.strerror}") from error
     except (SelectionError, UnicodeDecodeError) as error:
         raise SelectionError(f"'{selection_file}': {error}") from error
+
+
+def metrics(texts: Iterable[str], modules: Iterable[Path] = ()) -> list[Metric]:
+    """Find the metrics that ``--metric`` asks for, each once: ``NAME``, or ``NAME:SETTING=BITS,...`` for bit widths.
+
+    Args:
+        texts: What was asked for.
+        modules: The files of ``--cost-module``.
+
+    Raises:
+        click.BadParameter: There is no such metric, or it has no such setting.
+        CostError: A file or package cannot give its metrics.
+    """
+    from supernet_onnx import cost
+
+    known = cost.Metrics(modules)
+    return list({metric.name: metric for metric in (_metric(text, known) for text in texts)}.values())
+
+
+def _metric(text: str, known: Metrics) -> Metric:
+    from supernet_onnx import cost
+
+    name, colon, settings = text.partition(":")
+    metric = known.find(name)
+    if metric is None:
+        raise _bad_metric(f"'{name}' is no metric; the metrics are: {', '.join(known.names)}")
+    if not colon:
+        return metric
+    if not isinstance(metric, cost.HardwareModel):
+        raise _bad_metric(f"'{text}': {name} has no settings; give its name alone")
+    bits: dict[str, int] = {}
+    for setting in settings.split(","):
+        key, _, value = setting.partition("=")
+        if key not in ("weight_bits", "act_bits"):
+            raise _bad_metric(
+                f"'{text}': '{setting}' is no setting of {name}; it has weight_bits=BITS and act_bits=BITS"
+            )
+        if not (value.isascii() and value.isdigit()) or int(value) < 1:
+            raise _bad_metric(f"'{text}': '{value}' is no number of bits for {key}; expected for example {key}=8")
+        if bits.setdefault(key, int(value)) != int(value):
+            raise _bad_metric(f"'{text}': {key} is given twice, {bits[key]} and {value}")
+    return metric(weight_bits=bits.get("weight_bits"), act_bits=bits.get("act_bits"))
+
+
+def _bad_metric(message: str) -> click.BadParameter:
+    return click.BadParameter(message, click.get_current_context(), param_hint="--metric")
 
 
 def check_dims(supergraphs: Iterable[SuperGraph], sizes: Mapping[str, int]) -> None:
@@ -151,11 +236,52 @@ def check_targets(
 
 
 def _dims(context: click.Context, parameter: click.Parameter, pairs: Sequence[str]) -> dict[str, int]:
-    sizes: dict[str, int] = {}
+    return _pairs(context, parameter, pairs, _size, "NAME=SIZE with a size of at least 1")
+
+
+def _counts(context: click.Context, parameter: click.Parameter, pairs: Sequence[str]) -> dict[str, int]:
+    return _pairs(context, parameter, pairs, _size, "NODE=COUNT with a count of at least 1")
+
+
+def _shapes(context: click.Context, parameter: click.Parameter, pairs: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    expected = "INPUT=SIZE,SIZE,... with sizes of at least 1"
+    return _pairs(context, parameter, pairs, lambda text: tuple(map(_size, text.split(","))), expected)
+
+
+def _values(context: click.Context, parameter: click.Parameter, pairs: Sequence[str]) -> dict[str, float]:
+    return _pairs(context, parameter, pairs, _number, "INPUT=NUMBER")
+
+
+def _pairs(
+    context: click.Context, parameter: click.Parameter, pairs: Sequence[str], read: Callable[[str], T], expected: str
+) -> dict[str, T]:
+    """Read what is given as ``NAME=VALUE``, each name once."""
+    found: dict[str, T] = {}
     for pair in pairs:
-        name, _, size = pair.rpartition("=")
-        if not name or not (size.isascii() and size.isdigit()) or int(size) < 1:
-            raise click.BadParameter(f"'{pair}' is not NAME=SIZE with a size of at least 1", context, parameter)
-        if sizes.setdefault(name, int(size)) != int(size):
-            raise click.BadParameter(f"dim '{name}' is given two sizes, {sizes[name]} and {size}", context, parameter)
-    return sizes
+        name, _, text = pair.rpartition("=")
+        try:
+            value = read(text)
+        except ValueError as error:
+            raise click.BadParameter(f"'{pair}' is not {expected}", context, parameter) from error
+        if not name:
+            raise click.BadParameter(f"'{pair}' is not {expected}", context, parameter)
+        if found.setdefault(name, value) != value:
+            kind = parameter.opts[0].removeprefix("--").replace("-", " ")
+            problem = f"'{name}' is given two values, {found[name]} and {value}"
+            if kind == "dim":
+                problem = f"dim '{name}' is given two sizes, {found[name]} and {value}"
+            raise click.BadParameter(problem, context, parameter)
+    return found
+
+
+def _size(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise ValueError(text)
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)

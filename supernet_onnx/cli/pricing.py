@@ -26,12 +26,20 @@ __all__ = ["cost"]
     "names",
     multiple=True,
     default=options.METRICS,
-    metavar="NAME",
+    metavar="NAME[:SETTING=BITS,...]",
     show_default=True,
-    help="What to count. Repeatable.",
+    help="What to count; mpic_latency:weight_bits=8,act_bits=8 says what a float model will be. Repeatable.",
+)
+@click.option(
+    "--cost-module",
+    "modules",
+    type=options.PATH,
+    multiple=True,
+    metavar="FILE.py",
+    help="Run a Python file; --metric then knows each CostSpec in it. Repeatable.",
 )
 @options.selecting
-@options.dims
+@options.sizes
 @click.option(
     "--unknown",
     type=click.Choice(["error", "free"]),
@@ -40,39 +48,49 @@ __all__ = ["cost"]
     help="What becomes of an operator that a metric cannot count.",
 )
 @click.option("--by-node", is_flag=True, help="Also price every node.")
+@click.option("--symbolic", is_flag=True, help="Print the total as a formula in the dims that nothing binds.")
+@click.option("--by-op", is_flag=True, help="Also price every operator, under the selection.")
 @options.common
 def cost(
     file: Path,
     *,
     names: tuple[str, ...],
+    modules: tuple[Path, ...],
     pairs: tuple[str, ...],
     selection_file: Path | None,
     dims: dict[str, int],
+    shapes: dict[str, tuple[int, ...]],
+    values: dict[str, float],
+    trip_counts: dict[str, int],
     unknown: Literal["error", "free"],
     by_node: bool,
+    by_op: bool,
+    symbolic: bool,
     as_json: bool,
 ) -> None:
     """Price the trunk and every branch of FILE.
 
     The total is that of the selection; minimum and maximum are those of all selections. Works on any ONNX model,
-    with pools or without. Counts are for one sample unless --dim binds the batch.
+    with pools or without. Counts are for one sample unless --dim binds the batch, or --symbolic leaves it open.
     """
     from supernet_onnx import cost as costs
     from supernet_onnx import report, supergraph
 
-    unheard = [name for name in names if name not in costs.METRICS]
-    if unheard:
-        raise click.BadParameter(
-            f"'{unheard[0]}' is no metric; the metrics are: {', '.join(costs.METRICS)}", param_hint="--metric"
-        )
-    metrics = [costs.METRICS[name] for name in dict.fromkeys(names)]
+    metrics = options.metrics(names, modules)
     with progress("pricing the model"):
         graph = supergraph.read(file)
         options.check_dims([graph], dims)
         chosen, is_chosen = _choose_or_first(graph, pairs, selection_file)
-        tables = costs.measure(graph, metrics, dims=dims, unknown=unknown)
-        nodes = costs.by_node(graph, metrics, dims=dims, unknown=unknown) if by_node else None
-        pricing = report.Pricing(graph.pools, tables, chosen, is_chosen, nodes)
+        given = costs.Given(dims=dims, shapes=shapes, values=values, trip_counts=trip_counts, unknown=unknown)
+        if symbolic:
+            formulas = costs.symbolic(graph, metrics, chosen, given)
+            result: report.Report = report.Formulas({metric.name: metric.unit for metric in metrics}, formulas)
+            show(result, as_json=as_json)
+            return
+        tables = costs.measure(graph, metrics, **given)
+        nodes = costs.by_node(graph, metrics, **given) if by_node else None
+        operators = costs.by_operator(graph, metrics, chosen, **given) if by_op else None
+        pricing = report.Pricing(graph.pools, tables, chosen, is_chosen, nodes, operators)
     show(pricing, as_json=as_json)
 
 

@@ -5,10 +5,12 @@ diagrams. Pools are eliminated in the order of their levels: all that depends on
 up for each of its branches, and the best of these sums is a function of the later pools, which joins what depends on
 those. Inner pools of a nest and earlier pools of a chain have the lower levels, so the functions stay small: the time
 is linear in the pools for flat, nested and chained ones, and exponential only in how many pools one sum entangles.
+Where the largest of several sums is to be smallest, a maximum takes the place of the addition.
 """
 
 from __future__ import annotations
 
+import functools
 import operator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     Better = Callable[[Number, Number], Number]
 
-__all__ = ["extreme"]
+__all__ = ["extreme", "largest_peak", "smallest_peak"]
 
 
 class _Sum(NamedTuple):
@@ -59,6 +61,62 @@ def extreme(sizes: Sequence[int], amounts: Mapping[Diagram, Number], better: Bet
         values = [side.at(choices) for side in sides_of[level]]
         choices[level] = values.index(_of_all(better, values))
     return tuple(choices)
+
+
+def largest_peak(sizes: Sequence[int], sums: Sequence[Mapping[Diagram, Number]]) -> tuple[int, ...]:
+    """Find the choices for which the largest of several sums is largest; arguments as for ``extreme``."""
+    best: tuple[Number, tuple[int, ...]] | None = None
+    bounds = [sum(amount for amount in amounts.values() if amount > 0) for amounts in sums]
+    for bound, amounts in sorted(zip(bounds, sums, strict=True), key=operator.itemgetter(0), reverse=True):
+        if best is not None and bound < best[0]:
+            break
+        choices = extreme(sizes, amounts, max)
+        value = sum(amount * condition.at(choices) for condition, amount in amounts.items())
+        if best is None or (value, best[1][::-1]) > (best[0], choices[::-1]):
+            best = value, choices
+    return best[1] if best else (0,) * len(sizes)
+
+
+def smallest_peak(sizes: Sequence[int], sums: Sequence[Mapping[Diagram, Number]]) -> tuple[int, ...]:
+    """Find the choices for which the largest of several sums is smallest; arguments as for ``extreme``.
+
+    Sums are only told apart above the largest of their own minima, for none can be brought below: most are constant
+    then, and the rest small.
+    """
+    diagrams = Diagrams(sizes)
+    moved: dict[Diagram, Diagram] = {}
+    optimum = max((_smallest(sizes, amounts) for amounts in sums), default=0)
+    floor = diagrams.constant(optimum)
+    buckets: list[list[Diagram]] = [[] for _ in sizes]
+
+    def put(diagram: Diagram) -> None:
+        nonlocal optimum
+        if diagram.is_leaf:
+            optimum = max(optimum, diagram.value)
+        else:
+            buckets[diagram.level].append(diagram)
+
+    for amounts in sums:
+        terms = {_move(condition, diagrams, moved): amount for condition, amount in amounts.items()}
+        put(diagrams.pointwise(max, _drawn(_Sum(0, terms), diagrams), floor))
+    peaks: dict[int, Diagram] = {}  # the largest of each bucket
+    for level, bucket in enumerate(buckets):
+        if bucket:
+            peak = functools.reduce(functools.partial(diagrams.pointwise, max), bucket)
+            if peak.level == level:
+                peaks[level] = peak
+                peak = functools.reduce(functools.partial(diagrams.pointwise, min), peak.children)
+            put(peak)
+    choices = [0] * len(sizes)
+    for level in sorted(peaks, reverse=True):  # each depends on later levels only
+        sides = peaks[level].children
+        choices[level] = next(i for i, side in enumerate(sides) if side.at(choices) <= optimum)
+    return tuple(choices)
+
+
+def _smallest(sizes: Sequence[int], amounts: Mapping[Diagram, Number]) -> Number:
+    choices = extreme(sizes, amounts, min)
+    return sum(amount * condition.at(choices) for condition, amount in amounts.items())
 
 
 def _add(terms: dict[Diagram, Number], diagram: Diagram, factor: Number) -> None:

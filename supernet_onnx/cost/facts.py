@@ -18,15 +18,32 @@ if TYPE_CHECKING:
 
     from onnx import NodeProto
 
-    from supernet_onnx.cost.stored import Layout, Step
+    from supernet_onnx.cost.stored import Layout
     from supernet_onnx.diagram import Diagrams
     from supernet_onnx.shapes import TensorType
     from supernet_onnx.supergraph import Condition, SuperGraph
 
-__all__ = ["Facts", "Fold", "gather", "sources", "without"]
+__all__ = ["Facts", "Fold", "gather", "is_pure", "sources", "without"]
 
 _FOLDS_INTO: Final = ("Conv", "ConvTranspose", "Gemm")
 _RANDOM: Final = ("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike")
+
+# Products of tokens and a matrix, with the slot of the matrix.
+_PRODUCTS: Final = {
+    ("", "MatMul"): 1,
+    ("", "MatMulInteger"): 1,
+    ("", "QLinearMatMul"): 3,
+    ("com.microsoft", "DynamicQuantizeMatMul"): 1,
+    ("com.microsoft", "FusedMatMul"): 1,
+    ("com.microsoft", "MatMulIntegerToFloat"): 1,
+    ("com.microsoft", "MatMulNBits"): 1,
+}
+# Behind one, these leave it a product: quantised, or dequantised again.
+_CARRY: Final = frozenset(
+    (domain, op_type) for domain in ("", "com.microsoft") for op_type in ("Cast", "DequantizeLinear", "QuantizeLinear")
+)
+# What adds a bias, with its slot and that of the product.
+_SUMS: Final = {("", "Add"): ((0, 1), (1, 0)), ("com.microsoft", "QLinearAdd"): ((0, 3), (3, 0))}
 
 _Edges = dict[str, list[tuple["Condition", str]]]
 
@@ -56,8 +73,8 @@ class Facts:
             the branch is chosen.
         constant: The tensors that can be computed before the model runs, whatever the selection.
         folds: The BatchNormalizations that are priced as folded. No two of one convolution hold at once.
-        linear_biases: For the operand of an Add, by node index and slot: when it is the bias of a linear layer, a
-            constant that has only a last dim and is added to the output of a MatMul by a constant.
+        linear_biases: For the operand of an addition, by node index and slot: when it is the bias of a linear layer, a
+            constant that has only a last dim and is added to the product of tokens and a constant matrix.
     """
 
     branches: _Edges
@@ -102,15 +119,18 @@ def _constant(layout: Layout, branches: _Edges) -> frozenset[str]:
         if output in branches:
             if all(name in constant for _, name in branches[output]):
                 constant.add(output)
-        elif _is_pure(step) and constant.issuperset(filter(None, step.inputs)):
+        elif is_pure(step.node) and constant.issuperset(filter(None, step.inputs)):
             constant.update(step.outputs)
     return frozenset(constant)
 
 
-def _is_pure(step: Step) -> bool:
+def is_pure(node: NodeProto) -> bool:
     """Tell whether a node computes the same from the same inputs, and has any."""
-    node = step.node
-    if not is_standard(node) or node.op_type in _RANDOM or not any(step.inputs):
+    if not any(node.input):
+        return False
+    if not is_standard(node):
+        return node.domain == "com.microsoft" and node.op_type in ("DequantizeLinear", "QuantizeLinear")
+    if node.op_type in _RANDOM:
         return False
     return next(subgraphs(node), None) is None
 
@@ -128,21 +148,27 @@ def _linear_biases(
 ) -> dict[tuple[int, int], Condition]:
     diagrams = supergraph.diagrams
     never = diagrams.false
-    linear: dict[str, Condition] = {}  # when a tensor is what a MatMul by a constant makes
+    linear: dict[str, Condition] = {}  # when a tensor is what a product by a constant makes, quantised or scaled
     biases: dict[tuple[int, int], Condition] = {}
     for index, node in enumerate(supergraph.graph.node):
         if index in supergraph.marks:
             linear[node.output[0]] = _chosen(diagrams, branches[node.output[0]], linear)
-        elif not is_standard(node) or len(node.input) != 2:
             continue
-        elif node.op_type == "MatMul":
-            linear[node.output[0]] = diagrams.true if node.input[1] in constant else never
-        elif node.op_type == "Add":
-            for slot, name in enumerate(node.input):
-                other = node.input[1 - slot]
-                when = linear.get(other, never) if name in constant else never
-                if when is not never and _spans_last_dim(types.get(name), types.get(other)):
-                    biases[index, slot] = when
+        kind = ("" if is_standard(node) else node.domain, node.op_type)
+        if kind in _PRODUCTS:
+            linear[node.output[0]] = diagrams.true if node.input[_PRODUCTS[kind]] in constant else never
+        elif kind in _CARRY and node.input[0] in linear:
+            linear[node.output[0]] = linear[node.input[0]]
+        elif kind == ("", "Mul"):
+            for name, other in (node.input, reversed(node.input)):
+                scale = types.get(other)
+                if name in linear and scale is not None and scale.numel == 1:
+                    linear[node.output[0]] = linear[name]
+        for slot, other_slot in _SUMS.get(kind, ()):
+            name, other = node.input[slot], node.input[other_slot]
+            when = linear.get(other, never) if name in constant else never
+            if when is not never and _spans_last_dim(types.get(name), types.get(other)):
+                biases[index, slot] = when
     return biases
 
 

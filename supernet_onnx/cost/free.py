@@ -1,8 +1,8 @@
 """Operators that cost no multiply-accumulates, each group with the rule that says so.
 
-An operator of the standard domain that stands neither here nor in a metric's handlers is unknown: an error, not a
-zero. Control flow (If, Loop, Scan, SequenceMap), transforms whose count depends on the algorithm (DFT, STFT, Det)
-and LinearAttention are left unknown on purpose.
+An operator that stands neither here nor in a metric's handlers is unknown: an error, not a zero. Transforms whose
+count depends on the algorithm (DFT, STFT, Det) and LinearAttention are left unknown on purpose; control flow costs
+what the graphs in it do (``supernet_onnx.cost.nested``).
 """
 
 from __future__ import annotations
@@ -15,19 +15,24 @@ __all__ = ["RULES", "FreeRule", "reason"]
 
 @dataclass(frozen=True, slots=True)
 class FreeRule:
-    """A reason, and the operators of the standard domain that it makes free.
+    """A reason, and the operators that it makes free.
 
     Attributes:
         why: The rule.
         operators: Whom it is about.
+        domain: Their domain, ``""`` for the standard one.
     """
 
     why: str
     operators: frozenset[str]
+    domain: str = ""
 
 
-def _rule(why: str, operators: str) -> FreeRule:
-    return FreeRule(why, frozenset(operators.split()))
+def _rule(why: str, operators: str, domain: str = "") -> FreeRule:
+    return FreeRule(why, frozenset(operators.split()), domain)
+
+
+_MICROSOFT: Final = "com.microsoft"
 
 
 RULES: Final = (
@@ -83,11 +88,52 @@ RULES: Final = (
         SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength SplitToSequence StringConcat
         StringNormalizer StringSplit TfIdfVectorizer""",
     ),
+    _rule(
+        "of onnxruntime: moves, repeats or selects elements and computes none",
+        """BiasDropout BitmaskBiasDropout BitmaskDropout ExpandDims GatherBlockQuantized GatherND Pad QLinearConcat
+        RemovePadding RestorePadding Trilu UnfoldTensor""",
+        _MICROSOFT,
+    ),
+    _rule(
+        "of onnxruntime: changes the element type, with at most one scaling for each element",
+        "DequantizeBFP DequantizeLinear QuantizeBFP QuantizeLinear",
+        _MICROSOFT,
+    ),
+    _rule("of onnxruntime: makes a table; it does not work on the data", "Range RelativePositionBias", _MICROSOFT),
+    _rule(
+        "of onnxruntime: elementwise arithmetic, nothing is accumulated",
+        """BiasAdd ComplexMul ComplexMulConj GemmaRotaryEmbedding MulInteger QLinearAdd QLinearMul QLinearWhere
+        RotaryEmbedding""",
+        _MICROSOFT,
+    ),
+    _rule(
+        "of onnxruntime: activation, a function of one element or of one row",
+        """BiasSoftmax BiasSplitGelu Gelu QLinearLeakyRelu QLinearSigmoid QLinearSoftmax QuickGelu ScaledSiLU""",
+        _MICROSOFT,
+    ),
+    _rule(
+        "of onnxruntime: normalisation, as in the standard domain; embeddings are looked up, not multiplied",
+        "EmbedLayerNormalization GroupNorm QEmbedLayerNormalization SkipGroupNorm",
+        _MICROSOFT,
+    ),
+    _rule("of onnxruntime, though in the standard domain: normalisation", "SimplifiedLayerNormalization"),
+    _rule(
+        "of onnxruntime: pooling or reduction, adds or compares, without weights",
+        """MaxpoolWithMask NhwcMaxPool QLinearAveragePool QLinearGlobalAveragePool QLinearReduceMean
+        ReduceSumInteger""",
+        _MICROSOFT,
+    ),
+    _rule("of onnxruntime: resampling, a fixed mix of a few neighbours", "CropAndResize GridSample", _MICROSOFT),
+    _rule(
+        "of onnxruntime: pooling, resampling or a change of layout on blocks of channels",
+        "AveragePool GlobalAveragePool GlobalMaxPool MaxPool ReorderInput ReorderOutput Upsample",
+        "com.microsoft.nchwc",
+    ),
 )
 
-_REASONS: Final = {operator: rule.why for rule in RULES for operator in rule.operators}
+_REASONS: Final = {(rule.domain, operator): rule.why for rule in RULES for operator in rule.operators}
 
 
 def reason(op_type: str, domain: str = "") -> str | None:
-    """Return the rule that makes an operator free, or None. Operators of other domains are never free."""
-    return _REASONS.get(op_type) if domain in ("", "ai.onnx") else None
+    """Return the rule that makes an operator free, or None."""
+    return _REASONS.get(("" if domain == "ai.onnx" else domain, op_type))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from supernet_onnx.shapes import Dim
 
-__all__ = ["AttrValue", "OpCall", "Operand"]
+__all__ = ["AttrValue", "Body", "OpCall", "Operand"]
 
 AttrValue = (
     int | float | str | bytes | TensorProto | tuple[int, ...] | tuple[float, ...] | tuple[str | bytes, ...]
@@ -36,6 +36,7 @@ class Operand:
         is_constant: Whether it is an initializer or the output of a Constant node.
         is_bias: Whether the operator adds it as a bias: the bias input of a convolution, Gemm, normalisation or
             recurrent operator, and the constant that an Add puts on a linear layer's MatMul.
+        bits: The bits of the integer that an element is, or that DequantizeLinear made it from; None for floats.
     """
 
     name: str
@@ -43,6 +44,12 @@ class Operand:
     dims: tuple[Dim, ...] | None
     is_constant: bool = False
     is_bias: bool = False
+    bits: int | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether every dim is a number."""
+        return self.dims is not None and all(isinstance(dim, int) for dim in self.dims)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -81,6 +88,7 @@ class OpCall:
             tensors are left out.
         inputs: The operands, None for an optional one that is omitted.
         outputs: Likewise.
+        bodies: The graphs that an If, Loop, Scan or SequenceMap may run; empty for any other operator.
     """
 
     op_type: str
@@ -90,6 +98,7 @@ class OpCall:
     attrs: Mapping[str, AttrValue]
     inputs: tuple[Operand | None, ...]
     outputs: tuple[Operand | None, ...]
+    bodies: tuple[Body, ...] = ()
 
     def has_input(self, index: int) -> bool:
         """Tell whether input ``index`` is there; trailing optional inputs need not be listed."""
@@ -112,3 +121,18 @@ class OpCall:
         if operand is None:
             raise CostError(f"{self.name}: {kind} {index} is missing, its cost depends on it; check the model")
         return operand
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A graph nested in a node.
+
+    Attributes:
+        calls: Its nodes.
+        times: How often it runs each time that the node does; None where that is not known.
+        problem: Why it is not known, and what to do.
+    """
+
+    calls: tuple[OpCall, ...]
+    times: int | None
+    problem: str = ""

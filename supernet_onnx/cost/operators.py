@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Count = Callable[[OpCall], int]
 
-__all__ = ["macs", "ops", "ops_no_bias"]
+__all__ = ["counted", "macs", "once_an_element", "ops", "ops_no_bias"]
 
 macs: Final = CostSpec("macs", "multiply-accumulates")
 """Multiply-accumulates."""
@@ -35,13 +35,14 @@ ops_no_bias: Final = CostSpec("ops_no_bias", "operations")
 """``ops`` without the additions of biases."""
 
 
-def _counted(
-    op_type: str, *, bias: Count | None = None, when: Callable[[OpCall], bool] | None = None
+def counted(
+    op_type: str, *, domain: str = "", bias: Count | None = None, when: Callable[[OpCall], bool] | None = None
 ) -> Callable[[Count], Count]:
     """Register a function that counts multiply-accumulates with all three metrics.
 
     Args:
-        op_type: The operator, of the standard domain.
+        op_type: The operator.
+        domain: Its domain.
         bias: How often it adds a bias; None for never.
         when: Which calls are counted; None for all.
     """
@@ -50,15 +51,15 @@ def _counted(
         def count_with_bias(call: OpCall) -> int:
             return count(call) + (bias(call) if bias else 0)
 
-        macs.counts(op_type, when=when)(count)
-        ops_no_bias.counts(op_type, when=when)(count)
-        ops.counts(op_type, when=when)(count_with_bias)
+        macs.counts(op_type, domain=domain, when=when)(count)
+        ops_no_bias.counts(op_type, domain=domain, when=when)(count)
+        ops.counts(op_type, domain=domain, when=when)(count_with_bias)
         return count
 
     return register
 
 
-def _once_an_element(slot: int) -> Count:
+def once_an_element(slot: int) -> Count:
     """Return the count of bias additions of an operator that adds input ``slot``, if given, to all it makes."""
     return lambda call: call.output().numel if call.has_input(slot) else 0
 
@@ -68,33 +69,33 @@ def _convolved(call: OpCall, weight_slot: int) -> int:
     return call.output().numel * math.prod(call.input(weight_slot).shape[1:])
 
 
-@_counted("Conv", bias=_once_an_element(2))
+@counted("Conv", bias=once_an_element(2))
 def _conv(call: OpCall) -> int:
     return _convolved(call, 1)
 
 
-@_counted("DeformConv", bias=_once_an_element(3))
+@counted("DeformConv", bias=once_an_element(3))
 def _deform_conv(call: OpCall) -> int:
     """The filters alone; sampling at the offsets is resampling, and free."""
     return _convolved(call, 1)
 
 
-@_counted("CausalConvWithState", bias=_once_an_element(2))
+@counted("CausalConvWithState", bias=once_an_element(2))
 def _causal_conv(call: OpCall) -> int:
     return _convolved(call, 1)
 
 
-@_counted("ConvInteger")
+@counted("ConvInteger")
 def _conv_integer(call: OpCall) -> int:
     return _convolved(call, 1)
 
 
-@_counted("QLinearConv", bias=_once_an_element(8))
+@counted("QLinearConv", bias=once_an_element(8))
 def _qlinear_conv(call: OpCall) -> int:
     return _convolved(call, 3)
 
 
-@_counted("ConvTranspose", bias=_once_an_element(2))
+@counted("ConvTranspose", bias=once_an_element(2))
 def _conv_transpose(call: OpCall) -> int:
     """Each *input* element is spread by one filter, whose weight is ``(C_in, C_out / group, *kernel)``.
 
@@ -103,7 +104,7 @@ def _conv_transpose(call: OpCall) -> int:
     return call.input(0).numel * math.prod(call.input(1).shape[1:])
 
 
-@_counted("Gemm", bias=_once_an_element(2))
+@counted("Gemm", bias=once_an_element(2))
 def _gemm(call: OpCall) -> int:
     """``A`` is ``(M, K)``, or ``(K, M)`` with ``transA``."""
     inner = call.input(0).shape[0 if call.attrs.get("transA") else -1]
@@ -115,17 +116,17 @@ def _multiplied(call: OpCall) -> int:
     return call.output().numel * call.input(0).shape[-1]
 
 
-@_counted("MatMul")
+@counted("MatMul")
 def _matmul(call: OpCall) -> int:
     return _multiplied(call)
 
 
-@_counted("MatMulInteger")
+@counted("MatMulInteger")
 def _matmul_integer(call: OpCall) -> int:
     return _multiplied(call)
 
 
-@_counted("QLinearMatMul")
+@counted("QLinearMatMul")
 def _qlinear_matmul(call: OpCall) -> int:
     return _multiplied(call)
 
@@ -136,7 +137,7 @@ def _bias_of_linear(call: OpCall) -> int:
     return call.output().numel
 
 
-@_counted("Einsum", when=lambda call: len(call.inputs) <= 2)  # with three, the count depends on the order
+@counted("Einsum", when=lambda call: len(call.inputs) <= 2)  # with three, the count depends on the order
 def _einsum(call: OpCall) -> int:
     """One for each combination of the indices that the product runs over.
 
@@ -188,22 +189,22 @@ def _recurrent(call: OpCall) -> int:
     return _steps(call) * (call.input(1).numel + call.input(2).numel)
 
 
-@_counted("RNN", bias=_recurrent_bias)
+@counted("RNN", bias=_recurrent_bias)
 def _rnn(call: OpCall) -> int:
     return _recurrent(call)
 
 
-@_counted("GRU", bias=_recurrent_bias)
+@counted("GRU", bias=_recurrent_bias)
 def _gru(call: OpCall) -> int:
     return _recurrent(call)
 
 
-@_counted("LSTM", bias=_recurrent_bias)
+@counted("LSTM", bias=_recurrent_bias)
 def _lstm(call: OpCall) -> int:
     return _recurrent(call)
 
 
-@_counted("Attention")
+@counted("Attention")
 def _attention(call: OpCall) -> int:
     """``Q K^T`` and the product with ``V``, dense: masks and windows make it no cheaper.
 

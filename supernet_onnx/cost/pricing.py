@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
 
 from supernet_onnx.cost.calls import resolve_calls
+from supernet_onnx.cost.hardware import diana_latency, gap8_latency, mpic_energy, mpic_latency, ne16_latency
+from supernet_onnx.cost.memory import peak_memory, traffic
 from supernet_onnx.cost.operators import macs, ops, ops_no_bias
-from supernet_onnx.cost.table import CostTable
+from supernet_onnx.cost.peaks import PeakTable, parts_of
+from supernet_onnx.cost.roles import is_standard
+from supernet_onnx.cost.table import SumTable
 from supernet_onnx.cost.weights import params, params_no_bias, size
 from supernet_onnx.graph import describe
+from supernet_onnx.shapes import Bindings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from onnx import NodeProto
+
+    from supernet_onnx.cost.calls import CallGraph
     from supernet_onnx.cost.spec import Bill, Metric, Unknown
+    from supernet_onnx.cost.table import CostTable
     from supernet_onnx.diagram import Number
+    from supernet_onnx.selection import Selection
     from supernet_onnx.supergraph import Condition, SuperGraph
 
-__all__ = ["METRICS", "NodeCost", "by_node", "measure"]
+__all__ = ["METRICS", "Given", "NodeCost", "OperatorCost", "by_node", "by_operator", "measure"]
 
-_ALL: Final[tuple[Metric, ...]] = (params, params_no_bias, macs, ops, ops_no_bias, size)
+_ALL: Final[tuple[Metric, ...]] = (
+    params, params_no_bias, macs, ops, ops_no_bias, size, peak_memory, traffic,
+    gap8_latency, mpic_latency, mpic_energy, ne16_latency, diana_latency,
+)  # fmt: skip
 
 METRICS: Final[Mapping[str, Metric]] = MappingProxyType({metric.name: metric for metric in _ALL})
 """The metrics that come with the package, by name."""
@@ -42,22 +56,54 @@ class NodeCost(NamedTuple):
     amounts: dict[str, Number]
 
 
+class Given(TypedDict, total=False):
+    """The keyword arguments of ``measure``, to hand to several functions."""
+
+    dims: Mapping[str, int]
+    shapes: Mapping[str, Sequence[int]]
+    values: Mapping[str, float]
+    trip_counts: Mapping[str, int]
+    unknown: Unknown
+
+
+class OperatorCost(NamedTuple):
+    """What the nodes of one operator cost together under a selection.
+
+    Attributes:
+        operator: The operator, ``domain::`` before it where that is not the standard one.
+        nodes: How many of its nodes are live.
+        amounts: The amount of every metric, by name: the sum over the nodes, or the largest where it adds up so.
+    """
+
+    operator: str
+    nodes: int
+    amounts: dict[str, Number]
+
+
 def measure(
     supergraph: SuperGraph,
     metrics: Iterable[Metric],
     *,
     dims: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    values: Mapping[str, float] | None = None,
+    trip_counts: Mapping[str, int] | None = None,
     unknown: Unknown = "error",
 ) -> dict[str, CostTable]:
     """Price a supergraph; a model without pools is one too, and costs its trunk.
 
     Shapes are inferred once for all metrics, for one sample: a symbolic or unknown batch dim of a graph input is 1.
-    Pools and their weights cost nothing, nor do nodes that no selection needs. The supergraph is not changed.
+    Pools and their weights cost nothing, nor do nodes that no selection needs. Local functions cost what their bodies
+    do; control flow is priced by the rules of ``supernet_onnx.cost.nested``. The supergraph is not changed.
 
     Args:
         supergraph: What to price.
         metrics: By what; ``METRICS`` holds those that come with the package.
         dims: Sizes for symbolic dims, by name.
+        shapes: Shapes of graph inputs, by name.
+        values: Values of graph inputs of one element, by name, where control flow depends on them.
+        trip_counts: How often the body of a Loop, Scan or SequenceMap runs, by the node's name or first output; for
+            those of which the graph does not tell.
         unknown: What becomes of an operator that a metric cannot count: ``"error"``, or ``"free"`` to leave it out
             and name it in the table.
 
@@ -66,18 +112,27 @@ def measure(
 
     Raises:
         UnknownOperatorError: A metric cannot count an operator.
-        UnknownShapeError: A metric needs a dim that nothing binds.
-        ModelError: Shapes or types in the graph contradict each other.
+        UnknownShapeError: A metric needs a dim that nothing binds, or that cannot be, for shapes contradict each
+            other.
+        ShapeError: ``shapes`` or ``values`` are those of no input, or contradict what the model declares.
+        CostError: A trip count is given for a node that is not there.
+        ModelError: onnx refuses the graph.
         ValueError: Two metrics have one name, or handlers of one match equally.
     """
-    live = _live(supergraph)
-    tables = {}
-    for metric, bill in _bills(supergraph, metrics, dims=dims, unknown=unknown).values():
-        amounts: dict[Condition, Number] = {}
-        for _, condition, amount in bill.entries:
+    graph = resolve_calls(supergraph, _bindings(dims, shapes, values, trip_counts))
+    live = _live(graph.supergraph)
+    tables: dict[str, CostTable] = {}
+    for metric, bill in _bills(graph, metrics, unknown).values():
+        by_node: dict[int | None, dict[Condition, Number]] = {}
+        for node, condition, amount in bill.entries:
+            amounts = by_node.setdefault(None if bill.combine == "sum" else node, {})
             amounts[condition] = amounts.get(condition, 0) + amount
-        kept = {condition: amount for condition, amount in amounts.items() if amount}
-        tables[metric.name] = CostTable(metric.name, metric.unit, supergraph.pools, live, kept, bill.unknown)
+        sums = [{condition: amount for condition, amount in of.items() if amount} for of in by_node.values()]
+        title = (metric.name, metric.unit, supergraph.pools, live, bill.unknown)
+        if bill.combine == "sum":
+            tables[metric.name] = SumTable(*title, sums[0] if sums else {})
+        else:
+            tables[metric.name] = PeakTable(*title, parts_of(graph.supergraph.diagrams, sums))
     return tables
 
 
@@ -86,6 +141,9 @@ def by_node(
     metrics: Iterable[Metric],
     *,
     dims: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    values: Mapping[str, float] | None = None,
+    trip_counts: Mapping[str, int] | None = None,
     unknown: Unknown = "error",
 ) -> list[NodeCost]:
     """Price a supergraph node by node.
@@ -98,15 +156,20 @@ def by_node(
         supergraph: As for ``measure``.
         metrics: Likewise.
         dims: Likewise.
+        shapes: Likewise.
+        values: Likewise.
+        trip_counts: Likewise.
         unknown: Likewise.
 
     Returns:
-        The lines in graph order; every live node that is no pool has one, if only of zeros.
+        The lines in graph order, local functions inlined; every live node that is no pool has one, if only of zeros.
 
     Raises:
         SuperNetError: As ``measure`` raises.
     """
-    bills = _bills(supergraph, metrics, dims=dims, unknown=unknown)
+    graph = resolve_calls(supergraph, _bindings(dims, shapes, values, trip_counts))
+    bills = _bills(graph, metrics, unknown)
+    supergraph = graph.supergraph
     nodes = supergraph.graph.node
     lines: dict[tuple[int, Condition], NodeCost] = {}
 
@@ -126,10 +189,69 @@ def by_node(
     return [cost for (_, _), cost in sorted(lines.items(), key=lambda item: item[0][0])]
 
 
-def _bills(
-    supergraph: SuperGraph, metrics: Iterable[Metric], *, dims: Mapping[str, int] | None, unknown: Unknown
-) -> dict[str, tuple[Metric, Bill]]:
-    graph = resolve_calls(supergraph, dims=dims)
+def by_operator(
+    supergraph: SuperGraph,
+    metrics: Iterable[Metric],
+    selection: Selection,
+    *,
+    dims: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    values: Mapping[str, float] | None = None,
+    trip_counts: Mapping[str, int] | None = None,
+    unknown: Unknown = "error",
+) -> list[OperatorCost]:
+    """Price a supergraph operator by operator. What stands in control flow is paid by the node that holds it.
+
+    Args:
+        supergraph: As for ``measure``.
+        metrics: Likewise.
+        selection: Which branches are live.
+        dims: As for ``measure``.
+        shapes: Likewise.
+        values: Likewise.
+        trip_counts: Likewise.
+        unknown: Likewise.
+
+    Returns:
+        The operators of live nodes, local functions inlined, those that cost most by the first metric first.
+
+    Raises:
+        SuperNetError: As ``measure`` raises.
+    """
+    graph = resolve_calls(supergraph, _bindings(dims, shapes, values, trip_counts))
+    bills = _bills(graph, metrics, unknown)
+    nodes, choices = graph.supergraph.graph.node, selection.indices
+    counts: Counter[str] = Counter()
+    for index, condition in enumerate(graph.supergraph.node_conditions):
+        if index not in graph.supergraph.marks and condition.at(choices):
+            counts[_operator(nodes[index])] += 1
+    found = {operator: OperatorCost(operator, count, dict.fromkeys(bills, 0)) for operator, count in counts.items()}
+    for name, (_, bill) in bills.items():
+        of_node: dict[int, Number] = {}
+        for node, condition, amount in bill.entries:
+            if node is not None and condition.at(choices):
+                of_node[node] = of_node.get(node, 0) + amount
+        for node, amount in of_node.items():
+            amounts = found[_operator(nodes[node])].amounts
+            amounts[name] = amounts[name] + amount if bill.combine == "sum" else max(amounts[name], amount)
+    first = next(iter(bills), None)
+    return sorted(found.values(), key=lambda cost: (-cost.amounts[first] if first else 0, -cost.nodes, cost.operator))
+
+
+def _operator(node: NodeProto) -> str:
+    return node.op_type if is_standard(node) else f"{node.domain}::{node.op_type}"
+
+
+def _bindings(
+    dims: Mapping[str, int] | None,
+    shapes: Mapping[str, Sequence[int]] | None,
+    values: Mapping[str, float] | None,
+    trip_counts: Mapping[str, int] | None,
+) -> Bindings:
+    return Bindings(dims or {}, shapes or {}, values or {}, trip_counts or {})
+
+
+def _bills(graph: CallGraph, metrics: Iterable[Metric], unknown: Unknown) -> dict[str, tuple[Metric, Bill]]:
     bills: dict[str, tuple[Metric, Bill]] = {}
     for metric in metrics:
         if metric.name in bills:

@@ -1,12 +1,13 @@
 """Which operand of an operator is a weight, a bias, or no parameter at all.
 
-Slots are input indices of operators of the standard domain. A slot that stands in none of the tables takes data: a
-float constant there (an embedding table, a position code, the operand of an addition) is a weight if it has more
-than one element.
+Slots are input indices, of operators of the standard domain and of onnxruntime's own. A slot that stands in none of
+the tables takes data: a float constant there (an embedding table, a position code, the operand of an addition) is a
+weight if it has more than one element.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Role", "is_shape_slot", "is_standard", "role"]
 
-Role = Literal["weight", "bias", "setting", "data"]
-"""What an operator does with a constant: ``weight`` and ``bias`` are parameters, a ``setting`` never is."""
+Role = Literal["weight", "bias", "setting", "data", "quantized"]
+"""What an operator does with a constant: ``weight`` and ``bias`` are parameters, a ``setting`` never is; ``quantized``
+data are what floats would be in a ``data`` slot.
+"""
 
 _WEIGHTS: Final[dict[str, frozenset[int]]] = {
     "BatchNormalization": frozenset({1, 3, 4}),  # scale, running mean, running variance
@@ -135,32 +138,164 @@ _SETTINGS: Final[dict[str, frozenset[int]]] = {
     "Where": frozenset({0}),
 }
 
+# The same for onnxruntime's own operators, whose names are unique: FusedConv, MatMulNBits, SkipLayerNormalization, ...
+_CONTRIB_WEIGHTS: Final[dict[str, frozenset[int]]] = {
+    "Attention": frozenset({1}),
+    "Conv": frozenset({1}),  # of com.microsoft.nchwc
+    "ConvTransposeWithDynamicPads": frozenset({1}),
+    "DequantizeLinear": frozenset({0}),
+    "DynamicQuantizeLSTM": frozenset({1, 2, 7}),
+    "DynamicQuantizeMatMul": frozenset({1}),
+    "EmbedLayerNormalization": frozenset({2, 3, 4, 5}),
+    "FusedConv": frozenset({1}),
+    "FusedGemm": frozenset({1}),
+    "FusedMatMul": frozenset({1}),
+    "FusedMatMulActivation": frozenset({1}),
+    "GatherBlockQuantized": frozenset({0}),
+    "GemmFastGelu": frozenset({1}),
+    "GemmFloat8": frozenset({1}),
+    "GroupNorm": frozenset({1}),
+    "GroupQueryAttention": frozenset({11, 14, 15}),
+    "MatMulBnb4": frozenset({1}),
+    "MatMulFpQ4": frozenset({1}),
+    "MatMulInteger16": frozenset({0, 1}),
+    "MatMulIntegerToFloat": frozenset({0, 1}),
+    "MatMulNBits": frozenset({1}),
+    "NhwcConv": frozenset({1}),
+    "NhwcFusedConv": frozenset({1}),
+    "QAttention": frozenset({1}),
+    "QEmbedLayerNormalization": frozenset({2, 3, 4, 5}),
+    "QGemm": frozenset({0, 3}),
+    "QLinearConv": frozenset({3}),
+    "RelativePositionBias": frozenset({0}),
+    "SimplifiedLayerNormalization": frozenset({1}),
+    "SkipGroupNorm": frozenset({1}),
+    "SkipLayerNormalization": frozenset({2}),
+    "SkipSimplifiedLayerNormalization": frozenset({2}),
+    "TransposeMatMul": frozenset({1}),
+}
+
+_CONTRIB_BIASES: Final[dict[str, frozenset[int]]] = {
+    "Attention": frozenset({2}),
+    "BiasAdd": frozenset({1}),
+    "BiasGelu": frozenset({1}),
+    "BiasSplitGelu": frozenset({1}),
+    "Conv": frozenset({2}),
+    "ConvTransposeWithDynamicPads": frozenset({3}),
+    "DecoderMaskedMultiHeadAttention": frozenset({10}),
+    "DynamicQuantizeLSTM": frozenset({3}),
+    "DynamicQuantizeMatMul": frozenset({4}),
+    "EmbedLayerNormalization": frozenset({6}),
+    "FastGelu": frozenset({1}),
+    "FusedConv": frozenset({2}),
+    "FusedGemm": frozenset({2}),
+    "GemmFastGelu": frozenset({2}),
+    "GemmFloat8": frozenset({2}),
+    "GroupNorm": frozenset({2}),
+    "MatMulIntegerToFloat": frozenset({6}),
+    "MatMulNBits": frozenset({5}),
+    "MultiHeadAttention": frozenset({3}),
+    "NhwcConv": frozenset({2}),
+    "NhwcFusedConv": frozenset({2}),
+    "QAttention": frozenset({2}),
+    "QEmbedLayerNormalization": frozenset({6}),
+    "QGemm": frozenset({6}),
+    "QLinearConv": frozenset({8}),
+    "SkipGroupNorm": frozenset({2, 4}),
+    "SkipLayerNormalization": frozenset({3, 4}),
+    "SkipSimplifiedLayerNormalization": frozenset({3}),
+}
+
+_CONTRIB_QUANTIZED: Final[dict[str, frozenset[int]]] = {
+    "QLinearAdd": frozenset({0, 3}),
+    "QLinearMul": frozenset({0, 3}),
+    "QLinearWhere": frozenset({1, 4}),
+}
+
+_CONTRIB_SETTINGS: Final[dict[str, frozenset[int]]] = {
+    "Attention": frozenset({3, 5, 6}),
+    "DecoderMaskedMultiHeadAttention": frozenset({3, 4, 7, 8, 9}),
+    "DequantizeLinear": frozenset({1, 2}),
+    "DynamicQuantizeLSTM": frozenset({4, 5, 6, 8, 9, 10, 11}),
+    "DynamicQuantizeMatMul": frozenset({2, 3}),
+    "EmbedLayerNormalization": frozenset({0, 1, 7, 8}),
+    "GatherBlockQuantized": frozenset({1, 2, 3}),
+    "GatherND": frozenset({1}),
+    "GemmFloat8": frozenset({3, 4, 5}),
+    "GemmaRotaryEmbedding": frozenset({0}),
+    "GroupQueryAttention": frozenset({5, 6, 7, 8, 9, 10, 12, 13, 16}),
+    "MatMulBnb4": frozenset({2}),
+    "MatMulFpQ4": frozenset({2}),
+    "MatMulIntegerToFloat": frozenset({2, 3, 4, 5}),
+    "MatMulNBits": frozenset({2, 3, 4}),
+    "MulInteger": frozenset({1, 3}),
+    "MultiHeadAttention": frozenset({4, 5, 8, 9}),
+    "Pad": frozenset({1, 2}),
+    "QAttention": frozenset({3, 4, 5, 6, 7}),
+    "QEmbedLayerNormalization": frozenset({0, 1, *range(7, 18)}),
+    "QGemm": frozenset({1, 2, 4, 5, 7, 8}),
+    "QLinearAdd": frozenset({1, 2, 4, 5, 6, 7}),
+    "QLinearAveragePool": frozenset({1, 2, 3, 4}),
+    "QLinearConv": frozenset({1, 2, 4, 5, 6, 7}),
+    "QLinearGlobalAveragePool": frozenset({1, 2, 3, 4}),
+    "QLinearLeakyRelu": frozenset({1, 2, 3, 4}),
+    "QLinearMul": frozenset({1, 2, 4, 5, 6, 7}),
+    "QLinearReduceMean": frozenset({1, 2, 3, 4}),
+    "QLinearSigmoid": frozenset({1, 2, 3, 4}),
+    "QLinearSoftmax": frozenset({1, 2, 3, 4}),
+    "QLinearWhere": frozenset({0, 2, 3, 5, 6, 7, 8}),
+    "QuantizeLinear": frozenset({1, 2}),
+    "Range": frozenset({0, 1, 2}),
+    "RelativePositionBias": frozenset({1, 2}),
+    "RotaryEmbedding": frozenset({1, 2, 3}),
+}
+
+_STANDARD: Final = ("", "ai.onnx")
+_CONTRIB_DOMAINS: Final = ("com.microsoft", "com.microsoft.nchwc")
 _NONE: Final[frozenset[int]] = frozenset()
 
 
 def is_standard(node: NodeProto) -> bool:
     """Tell whether a node's operator is one of the standard domain."""
-    return node.domain in ("", "ai.onnx")
+    return node.domain in _STANDARD
 
 
 def role(node: NodeProto, slot: int) -> Role:
     """Return what a node does with a constant in input ``slot``."""
-    if not is_standard(node):
+    return _role(node.domain, node.op_type, slot)
+
+
+@functools.lru_cache(maxsize=4096)  # it is asked for every input of every node
+def _role(domain: str, op_type: str, slot: int) -> Role:
+    if domain in _CONTRIB_DOMAINS or op_type == "SimplifiedLayerNormalization":
+        return _contrib_role(op_type, slot)
+    if domain not in _STANDARD:
         return "data"
-    op_type = node.op_type
     if slot in _WEIGHTS.get(op_type, _NONE):
         return "weight"
     if slot in _BIASES.get(op_type, _NONE):
         return "bias"
-    if slot in _SETTINGS.get(op_type, _NONE) or is_shape_slot(node, slot):
+    if slot in _SETTINGS.get(op_type, _NONE) or _is_shape_slot(op_type, slot):
         return "setting"
     return "data"
 
 
+def _contrib_role(op_type: str, slot: int) -> Role:
+    if op_type == "QLinearConcat":  # the scale and zero point of its output, then three operands for each input
+        return "quantized" if slot % 3 == 2 else "setting"
+    if slot in _CONTRIB_WEIGHTS.get(op_type, _NONE):
+        return "weight"
+    if slot in _CONTRIB_BIASES.get(op_type, _NONE):
+        return "bias"
+    if slot in _CONTRIB_QUANTIZED.get(op_type, _NONE):
+        return "quantized"
+    return "setting" if slot in _CONTRIB_SETTINGS.get(op_type, _NONE) else "data"
+
+
 def is_shape_slot(node: NodeProto, slot: int) -> bool:
     """Tell whether input ``slot`` describes a shape or a range, so that no data pass through it."""
-    if not is_standard(node):
-        return False
-    if node.op_type.startswith("Reduce"):
-        return slot == 1
-    return slot in _SHAPES.get(node.op_type, _NONE)
+    return is_standard(node) and _is_shape_slot(node.op_type, slot)
+
+
+def _is_shape_slot(op_type: str, slot: int) -> bool:
+    return slot == 1 if op_type.startswith("Reduce") else slot in _SHAPES.get(op_type, _NONE)

@@ -16,14 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from supernet_onnx.cost.calls import CallGraph
-    from supernet_onnx.cost.opcall import OpCall
+    from supernet_onnx.cost.opcall import Body, OpCall
     from supernet_onnx.diagram import Number
     from supernet_onnx.supergraph import Condition
 
-__all__ = ["Bill", "CostSpec", "Entry", "Metric", "Unknown"]
+__all__ = ["Bill", "Combine", "CostSpec", "Entry", "Metric", "Unknown"]
 
 Unknown = Literal["error", "free"]
 """What becomes of an operator that nobody can price: an error, or left out and reported."""
+
+Combine = Literal["sum", "max"]
+"""How the amounts of nodes add up."""
 
 
 class Entry(NamedTuple):
@@ -41,10 +44,17 @@ class Entry(NamedTuple):
 
 
 class Bill(NamedTuple):
-    """What a metric asks for a graph: its entries, and the operators that it left out as unknown."""
+    """What a metric asks for a graph.
+
+    Attributes:
+        entries: Its lines.
+        unknown: The operators that it left out because nobody can price them.
+        combine: How the lines add up: ``"sum"`` over all, or ``"max"`` over the nodes of each one's sum.
+    """
 
     entries: tuple[Entry, ...]
     unknown: tuple[str, ...]
+    combine: Combine = "sum"
 
 
 class Metric(Protocol):
@@ -82,7 +92,7 @@ class CostSpec:
         unit: The unit of what its handlers return.
         default: What an operator costs that no handler counts and that is not free (``supernet_onnx.cost.free``):
             ``"fail"`` makes it an error, ``"zero"`` nothing.
-        combine: How amounts add up; ``"sum"`` is the only way so far.
+        combine: How the amounts of nodes add up: ``"sum"``, or ``"max"`` for the largest of them.
 
     Raises:
         ValueError: ``default`` or ``combine`` is another word.
@@ -100,16 +110,16 @@ class CostSpec:
         unit: str,
         *,
         default: Literal["fail", "zero"] = "fail",
-        combine: Literal["sum"] = "sum",
+        combine: Combine = "sum",
     ) -> None:
         if default not in ("fail", "zero"):
             raise ValueError(f"metric '{name}': default is {default!r}, expected 'fail' or 'zero'")
-        if combine != "sum":
-            raise ValueError(f"metric '{name}': combine is {combine!r}, expected 'sum'")
+        if combine not in ("sum", "max"):
+            raise ValueError(f"metric '{name}': combine is {combine!r}, expected 'sum' or 'max'")
         self.name = name
         self.unit = unit
         self.default = default
-        self.combine = combine
+        self.combine: Combine = combine
         self._rules: dict[tuple[str, str], list[_Rule]] = {}
 
     def __repr__(self) -> str:
@@ -164,6 +174,18 @@ class CostSpec:
             CostError: A shape that the handler needs is not known, or the node lacks an input.
             ValueError: Two handlers match equally, or the handler returns no finite number.
         """
+        rule = self._rule(call)
+        if rule is not None:
+            amount = rule.handler(call)
+            if not math.isfinite(amount):
+                raise ValueError(f"metric '{self.name}', {call.name}: {_title(rule)} returned {amount}")
+            return amount
+        if self.default == "zero" or free.reason(call.op_type, call.domain) is not None:
+            return 0
+        return None
+
+    def _rule(self, call: OpCall) -> _Rule | None:
+        """Return the rule that counts a call, if there is one."""
         rules = [
             rule for rule in self._rules.get((call.domain, call.op_type), ()) if rule.first <= call.opset <= rule.last
         ]
@@ -174,17 +196,10 @@ class CostSpec:
                 f"metric '{self.name}', {call.name}: the handlers {' and '.join(map(_title, matching))} match equally; "
                 "make their conditions exclude each other"
             )
-        if matching:
-            amount = matching[0].handler(call)
-            if not math.isfinite(amount):
-                raise ValueError(f"metric '{self.name}', {call.name}: {_title(matching[0])} returned {amount}")
-            return amount
-        if self.default == "zero" or free.reason(call.op_type, call.domain) is not None:
-            return 0
-        return None
+        return matching[0] if matching else None
 
     def bill(self, graph: CallGraph, *, unknown: Unknown = "error") -> Bill:
-        """Price every call of a graph.
+        """Price every call of a graph. One that holds graphs and has no handler costs what they do.
 
         Raises:
             UnknownOperatorError: No handler counts an operator, and ``unknown`` is ``"error"``.
@@ -198,20 +213,37 @@ class CostSpec:
             if usual:
                 entries.append(Entry(node, graph.supergraph.node_conditions[node], usual))
             entries += [Entry(node, condition, amount - usual) for condition, amount in priced if amount != usual]
-        return Bill(tuple(entries), tuple(left_out))
+        return Bill(tuple(entries), tuple(left_out), self.combine)
 
     def _amount(self, graph: CallGraph, call: OpCall | None, unknown: Unknown, left_out: dict[str, None]) -> Number:
         """Price a call of a graph; an operator that must be left out is noted in ``left_out``."""
         if call is None:
             return 0
+        if call.bodies and self._rule(call) is None:
+            return max(self._amount_of_body(graph, call, body, unknown, left_out) for body in call.bodies)
         try:
             amount = self.price(call)
         except UnknownShapeError as error:
             raise UnknownShapeError(f"{call.name}: {error}{graph.hint}") from error
         if amount is not None:
             return amount
+        return self._leave_out(call, self._refusal(call), unknown, left_out)
+
+    def _amount_of_body(
+        self, graph: CallGraph, call: OpCall, body: Body, unknown: Unknown, left_out: dict[str, None]
+    ) -> Number:
+        """Price a graph that is nested in a call."""
+        once = sum(self._amount(graph, inner, unknown, left_out) for inner in body.calls)
+        if not once:
+            return 0
+        if body.times is None:
+            problem = f"{call.name}: the metric '{self.name}' cannot count it, {body.problem}, or leave it out"
+            return self._leave_out(call, f"{problem} with --unknown free", unknown, left_out)
+        return once * body.times
+
+    def _leave_out(self, call: OpCall, refusal: str, unknown: Unknown, left_out: dict[str, None]) -> Number:
         if unknown == "error":
-            raise UnknownOperatorError(self._refusal(call))
+            raise UnknownOperatorError(refusal)
         left_out[f"{call.domain}::{call.op_type}" if call.domain else call.op_type] = None
         return 0
 

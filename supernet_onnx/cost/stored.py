@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import ChainMap
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, helper
 
@@ -17,7 +17,10 @@ from supernet_onnx.cost.roles import is_standard
 from supernet_onnx.errors import ModelError
 from supernet_onnx.graph import subgraphs
 
-__all__ = ["Layout", "Step", "Stored", "lay_out"]
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+__all__ = ["Layout", "Step", "Stored", "lay_out", "packed_bytes"]
 
 _BITS: Final = {"UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "UINT2": 2, "INT2": 2, "FLOAT6E2M3": 6, "FLOAT6E3M2": 6}
 _FLOATS: Final = ("FLOAT", "BFLOAT", "DOUBLE", "COMPLEX")
@@ -89,7 +92,7 @@ def lay_out(graph: GraphProto) -> Layout:
         ModelError: A constant has an element type that onnx does not define.
     """
     walk = _Walk()
-    walk.graph(graph, ChainMap(), "", None)
+    walk.graph(graph, {}, "", None)
     return Layout(tuple(walk.steps), tuple(walk.constants))
 
 
@@ -99,9 +102,11 @@ class _Walk:
         self.constants: list[Stored] = []
         self._nested = 0
 
-    def graph(self, graph: GraphProto, outer: ChainMap[str, str], prefix: str, home: int | None) -> ChainMap[str, str]:
+    def graph(
+        self, graph: GraphProto, outer: MutableMapping[str, str], prefix: str, home: int | None
+    ) -> MutableMapping[str, str]:
         """Lay out one graph and return its names: what each is called in the whole model."""
-        names = outer.new_child()
+        names: MutableMapping[str, str] = {} if home is None else ChainMap({}, outer)
         for value in graph.input:
             names[value.name] = prefix + value.name
         for tensor in graph.initializer:
@@ -143,13 +148,13 @@ def _made(step: Step) -> Stored | None:
             return _sparse(name, home, attribute.sparse_tensor)
         if attribute.type in (AttributeProto.FLOAT, AttributeProto.INT):
             dtype = TensorProto.FLOAT if attribute.type == AttributeProto.FLOAT else TensorProto.INT64
-            return Stored(name, home, dtype, 0, 1, _packed(1, dtype, name))
+            return Stored(name, home, dtype, 0, 1, packed_bytes(1, dtype, name))
         if attribute.type == AttributeProto.FLOATS:
             n = len(attribute.floats)
-            return Stored(name, home, TensorProto.FLOAT, 1, n, _packed(n, TensorProto.FLOAT, name))
+            return Stored(name, home, TensorProto.FLOAT, 1, n, packed_bytes(n, TensorProto.FLOAT, name))
         if attribute.type == AttributeProto.INTS:
             n = len(attribute.ints)
-            return Stored(name, home, TensorProto.INT64, 1, n, _packed(n, TensorProto.INT64, name))
+            return Stored(name, home, TensorProto.INT64, 1, n, packed_bytes(n, TensorProto.INT64, name))
         if attribute.type == AttributeProto.STRING:
             return Stored(name, home, TensorProto.STRING, 0, 1, len(attribute.s))
         if attribute.type == AttributeProto.STRINGS:
@@ -169,11 +174,20 @@ def _sparse(name: str, home: int | None, sparse: SparseTensorProto) -> Stored:
 def _size_bytes(tensor: TensorProto, name: str) -> int:
     if tensor.data_type == TensorProto.STRING:
         return sum(map(len, tensor.string_data))
-    return _packed(math.prod(tensor.dims), tensor.data_type, name)
+    return packed_bytes(math.prod(tensor.dims), tensor.data_type, name)
 
 
-def _packed(elements: int, dtype: int, name: str) -> int:
-    """Return the bytes that ``elements`` take; types under a byte are packed, the last byte filled up."""
+def packed_bytes(elements: int, dtype: int, name: str) -> int:
+    """Return the bytes that elements take; types under a byte are packed, the last byte filled up.
+
+    Args:
+        elements: How many.
+        dtype: Their type, an ``onnx.TensorProto.DataType``.
+        name: The tensor, for messages.
+
+    Raises:
+        ModelError: onnx defines no such type.
+    """
     try:
         bits = _BITS.get(TensorProto.DataType.Name(dtype)) or 8 * helper.tensor_dtype_to_np_dtype(dtype).itemsize
     except (KeyError, ValueError) as error:

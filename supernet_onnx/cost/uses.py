@@ -31,6 +31,7 @@ class Use:
         weight: It arrives in a weight slot.
         bias: It arrives in a bias slot, or is the bias of a linear layer.
         other: It arrives in another slot as data.
+        quantized: It arrives as data that are quantised, so that integers are what floats would be.
         reader: The first node of the main graph that reads it while the model runs; None if none does.
     """
 
@@ -38,6 +39,7 @@ class Use:
     weight: Condition
     bias: Condition
     other: Condition
+    quantized: Condition
     reader: int | None
 
 
@@ -63,13 +65,14 @@ def sweep(supergraph: SuperGraph, steps: Sequence[Step], facts: Facts) -> dict[s
 class _Open:
     """A use while its readers are still being met: the conditions of each kind, to be joined at once."""
 
-    __slots__ = ("bias", "data", "other", "reader", "weight")
+    __slots__ = ("bias", "data", "other", "quantized", "reader", "weight")
 
     def __init__(self) -> None:
         self.data: set[Condition] = set()
         self.weight: set[Condition] = set()
         self.bias: set[Condition] = set()
         self.other: set[Condition] = set()
+        self.quantized: set[Condition] = set()
         self.reader: int | None = None
 
     def met_by(self, node: int | None) -> None:
@@ -78,8 +81,15 @@ class _Open:
             self.reader = node
 
     def settle(self, diagrams: Diagrams) -> Use:
-        data, weight, bias, other = map(diagrams.any_of, (self.data, self.weight, self.bias, self.other))
-        return Use(data, weight, bias, other, self.reader)
+        def joined(conditions: set[Condition]) -> Condition:
+            if len(conditions) > 1:
+                return diagrams.any_of(conditions)
+            return next(iter(conditions), diagrams.false)  # nearly always
+
+        return Use(
+            joined(self.data), joined(self.weight), joined(self.bias), joined(self.other), joined(self.quantized),
+            self.reader,
+        )  # fmt: skip
 
 
 class _Sweep:
@@ -123,8 +133,8 @@ class _Sweep:
             use.data.add(output.data)
             if step.node.op_type == "DequantizeLinear" and slot == 0:  # whatever for, these are quantised weights
                 self._inherit(use, output, self._diagrams.true)
-                use.weight.add(output.other)
-            elif kind == "data":
+                use.quantized.add(output.other)
+            elif kind in ("data", "quantized"):
                 self._take_data(step, slot, use, output, before_run=before_run)
             elif kind != "setting":
                 taken = output.data
@@ -141,10 +151,13 @@ class _Sweep:
             rest = without(self._diagrams, rest, linear)
         if before_run:
             self._inherit(use, output, rest)
+        elif role(step.node, slot) == "quantized":
+            use.quantized.add(self._diagrams.both(output.data, rest))
         else:
             use.other.add(self._diagrams.both(output.data, rest))
             if step.node.op_type == "Gather":  # of a quantised embedding table
                 use.weight.add(output.weight)
+                use.quantized.add(output.quantized)
 
     def _merged(self, names: Sequence[str]) -> Use:
         """Return the uses of any of a node's outputs."""
@@ -161,6 +174,7 @@ class _Sweep:
         use.weight.add(self._diagrams.both(output.weight, when))
         use.bias.add(self._diagrams.both(output.bias, when))
         use.other.add(self._diagrams.both(output.other, when))
+        use.quantized.add(self._diagrams.both(output.quantized, when))
 
 
 _NOTHING = _Open()

@@ -7,8 +7,10 @@ model runs (Transpose, Reshape, Cast, DequantizeLinear, ...) and through pools, 
 Parameters are
 
 - whatever arrives in a weight or bias slot of an operator (``supernet_onnx.cost.roles``), of any element type, so
-  that quantised weights count like floats, and what ConstantOfShape fills counts like a stored tensor;
-- float constants of more than one element that arrive elsewhere as data: embedding tables, position codes, scales.
+  that quantised weights count like floats (and each once where onnxruntime packs several to an element), and what
+  ConstantOfShape fills counts like a stored tensor;
+- float constants of more than one element that arrive elsewhere as data, quantised ones included: embedding tables,
+  position codes, scales.
 
 No parameters are pool weights; scalars (rank 0), and single elements outside of weight and bias slots, where ``0.5``
 in ``x * 0.5`` and a learned factor look alike; what only describes a shape, an index, a limit or a quantisation;
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ParameterCount", "StoredSize", "params", "params_no_bias", "size"]
 
+_PACKING: Final = ("MatMulBnb4", "MatMulNBits")
 _NEVER_PARAMETERS: Final = (TensorProto.UNDEFINED, TensorProto.STRING, TensorProto.BOOL)
 
 
@@ -63,8 +66,8 @@ class ParameterCount:
         """Count a graph's parameters.
 
         Raises:
-            UnknownOperatorError: A local function is called, whose own constants are not looked into, and
-                ``unknown`` is ``"error"``.
+            UnknownOperatorError: A local function is called that could not be inlined, and ``unknown`` is
+                ``"error"``.
             UnknownShapeError: Nothing tells how many weights ConstantOfShape fills.
         """
         functions = _functions(self.name, graph, unknown)
@@ -74,11 +77,12 @@ class ParameterCount:
         return Bill(tuple(entries), functions)
 
     def _stored(self, graph: CallGraph) -> Iterator[Entry]:
+        packed = dict(_packed(graph))
         for stored in graph.layout.constants:
             condition = self._condition(graph, stored)
             if condition is graph.supergraph.diagrams.false:
                 continue
-            amount = _numel(graph, stored.name) if stored.is_fill else stored.elements
+            amount = _numel(graph, stored.name) if stored.is_fill else packed.get(stored.name, stored.elements)
             if amount:
                 yield Entry(graph.uses[stored.name].reader, condition, amount)
 
@@ -91,8 +95,10 @@ class ParameterCount:
         condition = use.weight
         if self.biases:
             condition = diagrams.either(condition, use.bias)
-        if stored.is_float and stored.elements > 1:
-            condition = diagrams.either(condition, use.other)
+        if stored.elements > 1:
+            condition = diagrams.either(condition, use.quantized)
+            if stored.is_float:
+                condition = diagrams.either(condition, use.other)
         return condition
 
 
@@ -115,8 +121,8 @@ class StoredSize:
         """Add up a graph's constants.
 
         Raises:
-            UnknownOperatorError: A local function is called, whose own constants are not looked into, and
-                ``unknown`` is ``"error"``.
+            UnknownOperatorError: A local function is called that could not be inlined, and ``unknown`` is
+                ``"error"``.
         """
         supergraph = graph.supergraph
         entries = []
@@ -130,8 +136,17 @@ class StoredSize:
         return Bill(tuple(entries), _functions(self.name, graph, unknown))
 
 
+def _packed(graph: CallGraph) -> Iterator[tuple[str, int]]:
+    """Iterate over the weights that onnxruntime packs several to an element, with how many they are."""
+    for step in graph.layout.steps:
+        if step.node.domain == "com.microsoft" and step.node.op_type in _PACKING:
+            sizes = {attribute.name: attribute.i for attribute in step.node.attribute}
+            if "K" in sizes and "N" in sizes and len(step.inputs) > 1:
+                yield step.inputs[1], sizes["K"] * sizes["N"]
+
+
 def _functions(metric: str, graph: CallGraph, unknown: Unknown) -> tuple[str, ...]:
-    """Return the local functions that something live calls, or refuse them."""
+    """Return the local functions that something live still calls, or refuse them."""
     local = {(f.domain, f.name) for f in graph.supergraph.model.functions if f.domain != DOMAIN}
     called: dict[str, None] = {}
     for step in graph.layout.steps if local else ():
@@ -140,8 +155,8 @@ def _functions(metric: str, graph: CallGraph, unknown: Unknown) -> tuple[str, ..
         if live and (node.domain, node.op_type) in local:
             if unknown == "error":
                 raise UnknownOperatorError(
-                    f"{describe(node)}: '{metric}' does not look into local functions; inline them "
-                    "(onnx.inliner.inline_local_functions), or leave them out with --unknown free"
+                    f"{describe(node)}: '{metric}' cannot look into this local function, which imports another opset "
+                    "version than the model; convert it, or leave it out with --unknown free"
                 )
             called[f"{node.domain}::{node.op_type}"] = None
     return tuple(called)

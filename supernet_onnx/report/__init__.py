@@ -6,6 +6,7 @@ Importing this package loads nothing heavy.
 """
 
 from supernet_onnx.report.form import Part, Report, Table, clean
+from supernet_onnx.report.formulas import Formulas
 from supernet_onnx.report.inspection import Inspection
 from supernet_onnx.report.pricing import Pricing
 from supernet_onnx.report.pruning import Pruning
@@ -13,6 +14,7 @@ from supernet_onnx.report.timing import Timings
 from supernet_onnx.report.verification import Verification, explain
 
 __all__ = [
+    "Formulas",
     "Inspection",
     "Part",
     "Pricing",

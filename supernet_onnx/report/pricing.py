@@ -10,7 +10,8 @@ from supernet_onnx.report.form import Table, clean, format_amount
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from supernet_onnx.cost import CostTable, NodeCost
+    from supernet_onnx.cost import CostTable, NodeCost, OperatorCost
+    from supernet_onnx.diagram import Number
     from supernet_onnx.report.form import Json, Part
     from supernet_onnx.selection import Selection
     from supernet_onnx.supergraph import Condition, Pool
@@ -32,6 +33,7 @@ class Pricing:
         selection: What is priced as the total. The amount of a branch is that beside this selection's others.
         is_chosen: Whether every pool had a default or was given a branch; if not, there is no total.
         nodes: The amounts of each node, if they were asked for.
+        operators: The amounts of each operator under the selection, if they were asked for.
     """
 
     pools: Sequence[Pool]
@@ -39,9 +41,10 @@ class Pricing:
     selection: Selection
     is_chosen: bool
     nodes: Sequence[NodeCost] | None = None
+    operators: Sequence[OperatorCost] | None = None
 
     def record(self) -> Json:
-        """Return ``metrics``, ``selection``, ``unknown`` and, if they were asked for, ``nodes``.
+        """Return ``metrics``, ``selection``, ``unknown`` and, if they were asked for, ``operators`` and ``nodes``.
 
         A node's ``when`` lists the ways in which it is due, each ``{pool: [branch, ...]}``; an empty one is always,
         and null stands for more ways than one can read.
@@ -61,6 +64,16 @@ class Pricing:
             "selection": self.selection.as_dict() if self.is_chosen else None,
             "unknown": self._unknown(),
         }
+        if self.operators is not None:
+            record["operators"] = [
+                {
+                    "operator": operator.operator,
+                    "nodes": operator.nodes,
+                    "amounts": operator.amounts,
+                    "shares": {name: self._share(name, amount) for name, amount in operator.amounts.items()},
+                }
+                for operator in self.operators
+            ]
         if self.nodes is not None:
             record["nodes"] = [
                 {
@@ -92,7 +105,7 @@ class Pricing:
         if self.pools:
             table.add_row("minimum", "", *(format_amount(metric.minimum()) for metric in tables), "")
             table.add_row("maximum", "", *(format_amount(metric.maximum()) for metric in tables), "")
-        return [table, *self._notes(), *self._node_table()]
+        return [table, *self._notes(), *self._operator_table(), *self._node_table()]
 
     def _notes(self) -> list[Part]:
         notes: list[Part] = []
@@ -104,6 +117,24 @@ class Pricing:
 
     def _unknown(self) -> list[str]:
         return sorted({operator for table in self.tables.values() for operator in table.unknown})
+
+    def _operator_table(self) -> list[Part]:
+        if self.operators is None:
+            return []
+        headers = [header for name in self.tables for header in (name, "share")]
+        table = Table(["operator"], ["nodes", *headers])
+        for operator in self.operators:
+            cells = [f"{operator.nodes:,}"]
+            for name, amount in operator.amounts.items():
+                share = self._share(name, amount)
+                cells += [format_amount(amount), "-" if share is None else f"{share:.1%}"]
+            table.add_row(clean(operator.operator), *cells)
+        return ["", table]
+
+    def _share(self, metric: str, amount: Number) -> float | None:
+        """Return an amount as a part of the selection's total; None where that is nothing."""
+        total = self.tables[metric].total(self.selection)
+        return amount / total if total else None
 
     def _node_table(self) -> list[Part]:
         if self.nodes is None:

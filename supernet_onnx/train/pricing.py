@@ -1,4 +1,4 @@
-"""The expected cost of a supernet as a differentiable function of its logits: a dot product, from a cost table."""
+"""The expected cost of a supernet as a differentiable function of its logits: dot products, from a cost table."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from supernet_onnx.cost import Decomposition
 from supernet_onnx.train import sampling
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ __all__ = ["ExpectedCost"]
 class ExpectedCost:
     """``E[cost] = trunk + sum_{p,i} theta[p,i] * cost[p,i] + sum_c P(c) * cost[c]``.
 
+    This is for a metric that adds up. For one of which the largest part counts (peak memory), it is the largest such
+    sum of all parts, as in ``CostTable.expected``: a lower bound, whose gradient is that of the largest part.
+
     The last sum is over conditions on several pools (nested or shared parts); the probability of each is that of
     independent pools, worked out from the leaves of its diagram up, for all conditions at once. ``theta`` is
 
@@ -33,39 +37,38 @@ class ExpectedCost:
     It is worked out in float64, where integers up to 2^53 are exact; in float32 on a device that has no float64 (MPS).
 
     Args:
-        table: The numbers; sums of metrics that add up.
+        table: The numbers.
         pools: The modules by pool name; all of the table's pools must be there.
+        trunk: Whether to count what no selection can remove.
     """
 
-    def __init__(self, table: CostTable, pools: Mapping[str, SuperNetModule]) -> None:
-        parts = table.decompose()
-        self._pools = [pools[name] for name in parts.branches]
-        self._trunk = float(parts.trunk)
-        width = max((len(pool) for pool in self._pools), default=0)
-        costs = torch.zeros((len(self._pools), width), dtype=torch.float64)
-        for row, amounts in enumerate(parts.branches.values()):
-            costs[row, : len(amounts)] = torch.tensor(amounts, dtype=torch.float64)
-        self._costs = costs.view(-1)
-        self._gather = _padding([len(pool) for pool in self._pools], width)
+    def __init__(self, table: CostTable, pools: Mapping[str, SuperNetModule], *, trunk: bool) -> None:
+        parts = table.addends(trunk=trunk) or (Decomposition(0, {}, {}),)
+        self._pools = [pools[pool.name] for pool in table.pools]
+        sizes = [len(pool) for pool in self._pools]
+        width = max(sizes, default=0)
+        costs = torch.zeros((len(parts), len(sizes), width), dtype=torch.float64)
+        for row, part in enumerate(parts):
+            for column, amounts in enumerate(part.branches.values()):
+                costs[row, column, : len(amounts)] = torch.tensor(amounts, dtype=torch.float64)
+        self._costs = costs.view(len(parts), -1)
+        self._trunks = torch.tensor([float(part.trunk) for part in parts], dtype=torch.float64)
+        self._gather = _padding(sizes, width)
         self._never = torch.full((1,), -torch.inf)
         self._ones = [1.0] * len(self._pools)
-        self._levels, self._joint = _plan(parts.joint, len(self._pools))
+        self._levels, self._joint = _plan([part.joint for part in parts])
 
-    def __call__(self, *, trunk: bool) -> Tensor:
-        """Return the expected cost now, a scalar on the logits' device.
-
-        Args:
-            trunk: Whether to count what no selection can remove.
-        """
+    def __call__(self) -> Tensor:
+        """Return the expected cost now, a scalar on the logits' device."""
         if not self._pools:
-            return torch.tensor(self._trunk if trunk else 0.0, dtype=torch.float64)
+            return self._trunks.max()
         alphas = [pool.alpha for pool in self._pools]
         self._move(alphas[0].device)
         theta = self._theta(alphas)
-        cost = torch.dot(theta.view(-1), self._costs)
+        costs = torch.addmv(self._trunks, self._costs, theta.view(-1))
         if self._levels:
-            cost = cost + self._expected_joint(theta)
-        return cost + self._trunk if trunk else cost
+            costs = self._add_joint(costs, theta)
+        return costs.max()
 
     def _theta(self, alphas: Sequence[Tensor]) -> Tensor:
         """Return the weights of all pools, ``(pools, widest pool)``, 0 where a pool has fewer branches."""
@@ -85,24 +88,25 @@ class ExpectedCost:
             theta = torch.where(mask, sampling.straight_through(theta), theta)
         return theta
 
-    def _expected_joint(self, theta: Tensor) -> Tensor:
-        """Sum amount times probability of the conditions on several pools, deepest level first."""
+    def _add_joint(self, costs: Tensor, theta: Tensor) -> Tensor:
+        """Add amount times probability of the conditions on several pools, deepest level first."""
         values = theta.new_tensor([0.0, 1.0])
         for level, children in self._levels:
             values = torch.cat([values, values[children] @ theta[level, : children.shape[1]]])
-        index, amounts = self._joint
-        return torch.dot(values[index], amounts)
+        rows, index, amounts = self._joint
+        return costs.index_add(0, rows, values[index] * amounts)
 
     def _move(self, device: torch.device) -> None:
         if self._costs.device == device:
             return
-        with torch.inference_mode(False):  # what is kept must serve in training too
-            dtype = torch.float32 if device.type == "mps" else torch.float64
-            self._costs = self._costs.to(device, dtype)
-            self._gather = None if self._gather is None else self._gather.to(device)
-            self._never = self._never.to(device)
-            self._levels = [(level, children.to(device)) for level, children in self._levels]
-            self._joint = (self._joint[0].to(device), self._joint[1].to(device, dtype))
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        self._costs = self._costs.to(device, dtype)
+        self._trunks = self._trunks.to(device, dtype)
+        self._gather = None if self._gather is None else self._gather.to(device)
+        self._never = self._never.to(device)
+        self._levels = [(level, children.to(device)) for level, children in self._levels]
+        rows, index, amounts = self._joint
+        self._joint = rows.to(device), index.to(device), amounts.to(device, dtype)
 
 
 def _padding(sizes: Sequence[int], width: int) -> Tensor | None:
@@ -117,25 +121,31 @@ def _padding(sizes: Sequence[int], width: int) -> Tensor | None:
     return index
 
 
-def _plan(joint: Mapping[Diagram, float], num_pools: int) -> tuple[list[tuple[int, Tensor]], tuple[Tensor, Tensor]]:
+def _plan(
+    parts: Sequence[Mapping[Diagram, float]],
+) -> tuple[list[tuple[int, Tensor]], tuple[Tensor, Tensor, Tensor]]:
     """Lay out the diagrams of all joint conditions level by level, each node once.
 
     Returns:
         For each level with nodes, deepest first, ``(level, children)`` with ``children[k, i]`` the place of the
-        i-th child of its k-th node; then the places of the conditions, and their amounts. Places 0 and 1 are the
-        leaves.
+        i-th child of its k-th node; then for each amount its part, the place of its condition, and itself. Places 0
+        and 1 are the leaves.
     """
-    nodes = {node.uid: node for condition in joint for node in condition.nodes()}
+    terms = [(row, condition, amount) for row, joint in enumerate(parts) for condition, amount in joint.items()]
+    nodes = {node.uid: node for condition in {condition for _, condition, _ in terms} for node in condition.nodes()}
     places = {node.uid: int(node.value) for node in nodes.values() if node.is_leaf}
+    by_level: dict[int, list[Diagram]] = {}
+    for node in nodes.values():
+        if not node.is_leaf:
+            by_level.setdefault(node.level, []).append(node)
     levels: list[tuple[int, Tensor]] = []
     end = 2
-    for level in range(num_pools - 1, -1, -1):
-        here = [node for node in nodes.values() if node.level == level]
-        if not here:
-            continue
+    for level in sorted(by_level, reverse=True):
+        here = by_level[level]
         levels.append((level, torch.tensor([[places[child.uid] for child in node.children] for node in here])))
         for node in here:
             places[node.uid] = end
             end += 1
-    index = torch.tensor([places[condition.uid] for condition in joint], dtype=torch.long)
-    return levels, (index, torch.tensor(list(joint.values()), dtype=torch.float64))
+    rows = torch.tensor([row for row, _, _ in terms], dtype=torch.long)
+    index = torch.tensor([places[condition.uid] for _, condition, _ in terms], dtype=torch.long)
+    return levels, (rows, index, torch.tensor([float(amount) for _, _, amount in terms], dtype=torch.float64))

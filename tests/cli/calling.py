@@ -27,7 +27,7 @@ computed (float[batch, 4] x) => (float[batch, 4] y)
 UNKNOWN = """
 <ir_version: 10, opset_import: ["" : 20, "supernet_onnx" : 1, "com.microsoft" : 1]>
 unknown (float[batch, 4] x) => (float[batch, 4] y) <float[2] "p.weights" = {0.75, 0.25}> {
-    odd = com.microsoft.QuickGelu (x)
+    odd = com.microsoft.Inverse (x)
     y = supernet_onnx.Pool2 <pool = "p", branches = ["odd", "skip"]> ("p.weights", odd, x)
 }
 """

@@ -14,12 +14,16 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from supernet_onnx import marks, supergraph
+from supernet_onnx.cost import macs, ops, ops_no_bias, params, params_no_bias, size
 from tests.cost.supergraphs import add_pool_weights
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
     from supernet_onnx.supergraph import SuperGraph
+
+COUNTED = (params, params_no_bias, macs, ops, ops_no_bias, size)
+"""The metrics that ``count`` counts."""
 
 SHAPE = (1, 4, 4, 4)
 KERNELS = {"w1": (4, 4, 1, 1), "w3": (4, 4, 3, 3), "v3": (4, 4, 3, 3), "depthwise": (4, 1, 3, 3)}
@@ -129,7 +133,7 @@ class _Subnet:
         """Return the convolution that a BatchNormalization folds into."""
         name = batchnorm.input[0]
         maker = self.maker.get(name)
-        if maker is None or maker.op_type != "Conv" or self.reads.count(name) > 1:
+        if maker is None or maker.op_type != "Conv" or self.reads.count(name) + (name in self.outputs) > 1:
             return None
         return maker
 
@@ -189,3 +193,36 @@ def count(model: ModelProto) -> dict[str, int]:
         "params_no_bias": sum(math.prod(CONSTANTS[name]) for name in roles if "other" in roles[name]),
         "size": sum(4 * math.prod(shape) for name, shape in CONSTANTS.items() if name in subnet.reads),
     }
+
+
+def measure_memory(model: ModelProto) -> dict[str, int]:
+    """Count what a model without pools moves and holds, all of whose nodes are live."""
+    subnet = _Subnet(model)
+    alias: dict[str, str] = {}
+    runs: list[NodeProto] = []
+    moved = 0
+    for node in subnet.nodes:
+        folded = node.op_type == "BatchNormalization" and subnet.conv_before(node) is not None
+        if node.output[0] in subnet.constant:
+            continue
+        if node.op_type == "Identity" or folded:
+            alias[node.output[0]] = alias.get(node.input[0], node.input[0])
+            conv = subnet.maker.get(node.input[0])
+            moved += 4 * 4 if folded and len(conv.input) == 2 else 0  # the bias that it gets
+        else:
+            runs.append(node)
+    reads = [[alias.get(name, name) for name in node.input] for node in runs]
+    for names in reads:
+        moved += sum(4 * math.prod(CONSTANTS.get(name, SHAPE)) for name in {*names, "the output"})
+    kept = {alias.get(name, name) for name in subnet.outputs} - subnet.constant
+    activation = 4 * math.prod(SHAPE)
+    peak = activation * len({"x"} & {*kept, *(name for names in reads for name in names)})
+    for i, node in enumerate(runs):
+        behind = {name for names in reads[i + 1 :] for name in names} | kept
+        made = {"x", *(other.output[0] for other in runs[:i])}
+        live = len(made & {*reads[i], *behind}) + 1
+        spare = [name for name in reads[i] if name in made - {"x"} - behind and reads[i].count(name) == 1]
+        if node.op_type in ("Add", "Relu") and spare and node.output[0] not in subnet.outputs:
+            live -= 1
+        peak = max(peak, activation * live)
+    return {"peak_memory": peak, "traffic": moved}

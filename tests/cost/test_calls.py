@@ -119,3 +119,14 @@ def test_a_node_that_depends_on_the_selection_has_several_calls_that_exclude_eac
         (0, 1): ["Conv 2"],
         (1, 0): ["BatchNormalization 5"],
     }
+
+
+def test_a_bias_that_is_never_added_makes_no_call() -> None:
+    """The Add is live under one branch of a pool, and adds a bias to a MatMul under the other."""
+    supernet = graph(
+        f"g (float[N,4] x) => (float[N,4] y) {{ m = MatMul (x, w)  q = {pool('p', 'linear skip')} m, x)"
+        f"  a = Add (q, b)  y = {pool('p', 'linear skip', call=1)} x, a) }}",
+        {"w": (4, 4), "b": (4,)},
+    )
+    conditions = [call.condition for call in resolve_calls(supernet).calls]
+    assert supernet.diagrams.false not in conditions

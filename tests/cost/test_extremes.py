@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supernet_onnx.cost import METRICS, measure, params
+from supernet_onnx.cost import measure, params
 from supernet_onnx.cost.extremes import extreme
 from supernet_onnx.diagram import Diagram, Diagrams
 from supernet_onnx.selection import every
-from tests.cost.naive import supergraphs
+from tests.cost.naive import COUNTED, supergraphs
 from tests.cost.supergraphs import graph, pool
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @settings(max_examples=100, deadline=None)
 @given(supergraphs())
 def test_extremes_are_those_of_all_selections(supernet: SuperGraph) -> None:
-    for table in measure(supernet, METRICS.values()).values():
+    for table in measure(supernet, COUNTED).values():
         totals = [table.total(selection) for selection in every(supernet)]
         assert (table.minimum(), table.maximum()) == (min(totals), max(totals))
         assert table.total(table.argminimum()) == min(totals)
