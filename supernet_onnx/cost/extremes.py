@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from supernet_onnx.diagram import Diagram, Diagrams, Number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     Better = Callable[[Number, Number], Number]
 
-__all__ = ["extreme", "largest_peak", "smallest_peak"]
+__all__ = ["extreme", "extreme_peak"]
 
 
 class _Sum(NamedTuple):
@@ -63,60 +63,70 @@ def extreme(sizes: Sequence[int], amounts: Mapping[Diagram, Number], better: Bet
     return tuple(choices)
 
 
-def largest_peak(sizes: Sequence[int], sums: Sequence[Mapping[Diagram, Number]]) -> tuple[int, ...]:
-    """Find the choices for which the largest of several sums is largest; arguments as for ``extreme``."""
-    best: tuple[Number, tuple[int, ...]] | None = None
-    bounds = [sum(amount for amount in amounts.values() if amount > 0) for amounts in sums]
-    for bound, amounts in sorted(zip(bounds, sums, strict=True), key=operator.itemgetter(0), reverse=True):
-        if best is not None and bound < best[0]:
-            break
-        choices = extreme(sizes, amounts, max)
-        value = sum(amount * condition.at(choices) for condition, amount in amounts.items())
-        if best is None or (value, best[1][::-1]) > (best[0], choices[::-1]):
-            best = value, choices
-    return best[1] if best else (0,) * len(sizes)
-
-
-def smallest_peak(sizes: Sequence[int], sums: Sequence[Mapping[Diagram, Number]]) -> tuple[int, ...]:
-    """Find the choices for which the largest of several sums is smallest; arguments as for ``extreme``.
-
-    Sums are only told apart above the largest of their own minima, for none can be brought below: most are constant
-    then, and the rest small.
-    """
+def extreme_peak(sizes: Sequence[int], sums: Sequence[Mapping[Diagram, Number]], better: Better) -> tuple[int, ...]:
+    """Find the choices for which the largest of several sums is best; arguments as for ``extreme``."""
     diagrams = Diagrams(sizes)
     moved: dict[Diagram, Diagram] = {}
-    optimum = max((_smallest(sizes, amounts) for amounts in sums), default=0)
-    floor = diagrams.constant(optimum)
-    buckets: list[list[Diagram]] = [[] for _ in sizes]
+    drawn = dict.fromkeys(
+        _drawn(_Sum(0, {_move(condition, diagrams, moved): amount for condition, amount in amounts.items()}), diagrams)
+        for amounts in sums
+    )
+    values = {diagram: [node.value for node in diagram.nodes() if node.is_leaf] for diagram in drawn}
+    if better is max:
+        top = diagrams.constant(max(map(max, values.values())))
+        first = min(
+            _first(diagrams.pointwise(operator.ge, diagram, top))
+            for diagram in drawn
+            if max(values[diagram]) == top.value
+        )
+        return tuple(dict(first).get(level, 0) for level in range(len(sizes)))
+    floor = diagrams.constant(max(map(min, values.values())))  # none can be brought below its own minimum
+    return _smallest_peak(diagrams, [diagrams.pointwise(max, diagram, floor) for diagram in drawn])
+
+
+def _first(condition: Diagram) -> tuple[tuple[int, int], ...]:
+    """Return the choices that meet a condition with the first branches, from the last level on.
+
+    Returns:
+        ``(level, choice)`` for each level, last one first, where that is not 0: of two such tuples, the smaller one
+        is the earlier.
+    """
+    found: dict[Diagram, tuple[tuple[int, int], ...]] = {}
+    for node in condition.nodes():
+        if node.is_leaf and node.value:
+            found[node] = ()
+        elif not node.is_leaf:
+            ways = ((i, found[child]) for i, child in enumerate(node.children) if child in found)
+            found[node] = min((*way, (node.level, i)) if i else way for i, way in ways)
+    return found[condition]
+
+
+def _smallest_peak(diagrams: Diagrams, functions: Iterable[Diagram]) -> tuple[int, ...]:
+    """Find the choices for which the largest of several functions is smallest."""
+    buckets: list[list[Diagram]] = [[] for _ in diagrams.sizes]
+    leaves: list[Number] = []
 
     def put(diagram: Diagram) -> None:
-        nonlocal optimum
         if diagram.is_leaf:
-            optimum = max(optimum, diagram.value)
+            leaves.append(diagram.value)
         else:
             buckets[diagram.level].append(diagram)
 
-    for amounts in sums:
-        terms = {_move(condition, diagrams, moved): amount for condition, amount in amounts.items()}
-        put(diagrams.pointwise(max, _drawn(_Sum(0, terms), diagrams), floor))
+    for function in functions:
+        put(function)
     peaks: dict[int, Diagram] = {}  # the largest of each bucket
     for level, bucket in enumerate(buckets):
         if bucket:
-            peak = functools.reduce(functools.partial(diagrams.pointwise, max), bucket)
+            peak = functools.reduce(functools.partial(diagrams.pointwise, max), dict.fromkeys(bucket))
             if peak.level == level:
                 peaks[level] = peak
                 peak = functools.reduce(functools.partial(diagrams.pointwise, min), peak.children)
             put(peak)
-    choices = [0] * len(sizes)
+    choices, optimum = [0] * len(diagrams.sizes), max(leaves)
     for level in sorted(peaks, reverse=True):  # each depends on later levels only
-        sides = peaks[level].children
-        choices[level] = next(i for i, side in enumerate(sides) if side.at(choices) <= optimum)
+        sides = [side.at(choices) for side in peaks[level].children]
+        choices[level] = next(i for i, side in enumerate(sides) if side <= optimum)
     return tuple(choices)
-
-
-def _smallest(sizes: Sequence[int], amounts: Mapping[Diagram, Number]) -> Number:
-    choices = extreme(sizes, amounts, min)
-    return sum(amount * condition.at(choices) for condition, amount in amounts.items())
 
 
 def _add(terms: dict[Diagram, Number], diagram: Diagram, factor: Number) -> None:
@@ -168,10 +178,12 @@ def _drawn(side: _Sum, diagrams: Diagrams) -> Diagram:
     """Draw a sum as one diagram; what depends on the latest pools first, so that each step is short."""
     total = diagrams.constant(side.constant)
     for diagram, factor in sorted(side.terms.items(), key=lambda term: -term[0].level):
-        total = diagrams.pointwise(
-            operator.add, total, diagrams.pointwise(operator.mul, diagram, diagrams.constant(factor))
-        )
+        total = diagrams.pointwise(_adding(factor), total, diagram)
     return total
+
+
+def _adding(factor: Number) -> Callable[[Number, Number], Number]:
+    return lambda total, value: total + factor * value
 
 
 def _move(condition: Diagram, diagrams: Diagrams, moved: dict[Diagram, Diagram]) -> Diagram:

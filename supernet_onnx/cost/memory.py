@@ -31,12 +31,10 @@ __all__ = ["PeakMemory", "Traffic", "peak_memory", "traffic"]
 _SHAPE_ONLY: Final = ("Shape", "Size")
 _PICKS: Final = ("Gather", "GatherElements", "GatherND", "Slice")
 
-# What onnxruntime's kernels for the CPU may compute in place (MayInplace in their definitions).
+# What onnxruntime 1.32 computes in place on the CPU, as its arena shows; its other elementwise kernels do not.
 _IN_PLACE: Final = frozenset({
-    "Abs", "Acos", "Acosh", "Add", "And", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Celu", "Clip", "Cos", "Cosh",
-    "Div", "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Mish",
-    "Mul", "Neg", "Not", "Or", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Sinh", "Softmax",
-    "Softplus", "Softsign", "Sqrt", "Sub", "Tan", "Tanh", "ThresholdedRelu", "Xor",
+    "Cast", "Celu", "Clip", "Elu", "HardSigmoid", "LeakyRelu", "Relu", "Selu", "Shrink", "Sigmoid", "Softmax",
+    "Softplus", "Softsign", "Tanh", "ThresholdedRelu", "Trilu",
 })  # fmt: skip
 
 
@@ -105,11 +103,11 @@ class PeakMemory:
     """The largest sum of bytes of live activations while any node runs, without weights and workspaces.
 
     An activation lives from the node that makes it to the last live node that reads it, graph inputs from the start,
-    graph outputs to the end. Views share the buffer of their input. An elementwise node writes into the buffer of an
-    input of its own shape and type that nothing reads later, nor the node twice, unless that is a graph input or
-    constant, or what the node makes is a graph output. These are the rules of onnxruntime's allocation planner
-    (``core/framework/allocation_planner.cc``, ``FindReusableInput``), except that it copies a view that is a graph
-    output.
+    graph outputs to the end. Views share the buffer of their input. An activation function (Relu, Sigmoid, Softmax,
+    ...) writes into the buffer of its input if nothing else reads that, unless it is a graph input or constant, or
+    what the function makes is a graph output; all other operators, Add among them, write into a buffer of their own.
+    These are the rules of onnxruntime's allocation planner on the CPU (``core/framework/allocation_planner.cc``,
+    ``FindReusableInput``), except that it copies a view that is a graph output, and keeps graph inputs to the end.
 
     Amounts stand with nodes, each the bytes that are live while it runs, and add up by ``max``.
 
@@ -204,20 +202,18 @@ class _Liveness:
         diagrams, never = self._diagrams, self._diagrams.false
         if runs is never or node.op_type not in _IN_PLACE or not is_standard(node) or len(node.output) != 1:
             return never
-        output = node.output[0]
-        found = []
-        for slot, name in enumerate(node.input):
-            if not name or self._types.get(name) != self._types.get(output):
-                continue
-            others = [(other, diagrams.true) for i, other in enumerate(node.input) if i != slot and other]
-            spared = [
-                self._buffers.constant(name),
-                self._given.get(name, never),
-                self._kept.get(output, never),
-                self._buffers.same_as_any(name, [*self._needed.items(), *others]),
-            ]
-            found.append(without(diagrams, runs, diagrams.any_of(spared)))
-        return diagrams.any_of(found)
+        name, output = node.input[0], node.output[0]
+        sizes = {self._buffers.size_bytes(tensor) for tensor in (name, output)}
+        if len(sizes) > 1 or self._types[name].shape != self._types[output].shape:
+            return never
+        others = [(other, diagrams.true) for other in node.input[1:] if other]
+        spared = [
+            self._buffers.constant(name),
+            self._given.get(name, never),
+            self._kept.get(output, never),
+            self._buffers.same_as_any(name, [*self._needed.items(), *others]),
+        ]
+        return without(diagrams, runs, diagrams.any_of(spared))
 
     def _amounts(self, needed: Mapping[str, Condition]) -> dict[Condition, Number]:
         """Add up the sizes of the buffers behind some tensors, each buffer once."""

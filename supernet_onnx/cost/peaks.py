@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from supernet_onnx.cost.extremes import extreme, largest_peak, smallest_peak
+from supernet_onnx.cost.extremes import extreme_peak
 from supernet_onnx.cost.table import Amounts, CostTable, Decomposition, decompose, expectation, nearest, total
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class PeakTable(CostTable):
 
     @property
     def trunk(self) -> Number:
-        """What every selection pays at one and the same step: the largest step of those least amounts."""
+        """The largest step, counting at each what every selection pays there: the peak of what is always live."""
         return total(self.parts[0].amounts, ())
 
     def total(self, selection: Selection) -> Number:
@@ -82,8 +82,7 @@ class PeakTable(CostTable):
         return max(expectation(part.amounts, probabilities, chances) for part in self.parts)
 
     def _extreme(self, better: Callable[[Number, Number], Number]) -> tuple[int, ...]:
-        sums = [part.amounts for part in self.parts]
-        return smallest_peak(self._sizes, sums) if better is min else largest_peak(self._sizes, sums)
+        return extreme_peak(self._sizes, [part.amounts for part in self.parts], better)
 
 
 def parts_of(diagrams: Diagrams, steps: Iterable[Amounts]) -> tuple[Part, ...]:
@@ -94,7 +93,7 @@ def parts_of(diagrams: Diagrams, steps: Iterable[Amounts]) -> tuple[Part, ...]:
         steps: The sums of which the largest counts.
     """
     supports: dict[Condition, frozenset[int]] = {}
-    trunk: list[Number] = [0]
+    trunk: Number = 0
     of_pool: dict[int, list[Number]] = {}
     joint: dict[frozenset[int], list[Amounts]] = {}
     for amounts in steps:
@@ -102,18 +101,16 @@ def parts_of(diagrams: Diagrams, steps: Iterable[Amounts]) -> tuple[Part, ...]:
             if condition not in supports:
                 supports[condition] = condition.support()
         levels = frozenset[int]().union(*(supports[condition] for condition in amounts))
+        trunk = max(trunk, amounts.get(diagrams.true, 0))
         if len(levels) > 1:
             _keep(joint.setdefault(levels, []), amounts)
             continue
         level = next(iter(levels), None)
-        values = _values(amounts, level, diagrams.sizes[level] if level is not None else 1)
-        trunk.append(min(values))
         if level is not None:
+            values = _values(amounts, diagrams.sizes[level])
             before = of_pool.get(level, values)
             of_pool[level] = [max(pair) for pair in zip(before, values, strict=True)]
-    for kept in joint.values():
-        trunk += [total(amounts, extreme(diagrams.sizes, amounts, min)) for amounts in kept]
-    parts = [Part(frozenset(), {diagrams.true: max(trunk)})]
+    parts = [Part(frozenset(), {diagrams.true: trunk})]
     for level, values in sorted(of_pool.items()):
         literals = {diagrams.literal(level, i): value for i, value in enumerate(values)}
         parts.append(Part(frozenset([level]), literals))
@@ -122,8 +119,8 @@ def parts_of(diagrams: Diagrams, steps: Iterable[Amounts]) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def _values(amounts: Amounts, level: int | None, size: int) -> list[Number]:
-    """Return a sum that depends on one level at most, for each of its choices."""
+def _values(amounts: Amounts, size: int) -> list[Number]:
+    """Return a sum that depends on one level, for each of its choices."""
     values: list[Number] = [0] * size
     for condition, amount in amounts.items():
         for i in range(size):

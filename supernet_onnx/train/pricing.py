@@ -57,6 +57,7 @@ class ExpectedCost:
         self._never = torch.full((1,), -torch.inf)
         self._ones = [1.0] * len(self._pools)
         self._levels, self._joint = _plan([part.joint for part in parts])
+        self._is_simple = len(parts) == 1 and not self._levels and not parts[0].trunk
 
     def __call__(self) -> Tensor:
         """Return the expected cost now, a scalar on the logits' device."""
@@ -65,6 +66,8 @@ class ExpectedCost:
         alphas = [pool.alpha for pool in self._pools]
         self._move(alphas[0].device)
         theta = self._theta(alphas)
+        if self._is_simple:  # two operations less than below
+            return torch.dot(theta.view(-1), self._costs.view(-1))
         costs = torch.addmv(self._trunks, self._costs, theta.view(-1))
         if self._levels:
             costs = self._add_joint(costs, theta)
@@ -99,14 +102,15 @@ class ExpectedCost:
     def _move(self, device: torch.device) -> None:
         if self._costs.device == device:
             return
-        dtype = torch.float32 if device.type == "mps" else torch.float64
-        self._costs = self._costs.to(device, dtype)
-        self._trunks = self._trunks.to(device, dtype)
-        self._gather = None if self._gather is None else self._gather.to(device)
-        self._never = self._never.to(device)
-        self._levels = [(level, children.to(device)) for level, children in self._levels]
-        rows, index, amounts = self._joint
-        self._joint = rows.to(device), index.to(device), amounts.to(device, dtype)
+        with torch.inference_mode(False):  # what is kept must serve in training too
+            dtype = torch.float32 if device.type == "mps" else torch.float64
+            self._costs = self._costs.to(device, dtype)
+            self._trunks = self._trunks.to(device, dtype)
+            self._gather = None if self._gather is None else self._gather.to(device)
+            self._never = self._never.to(device)
+            self._levels = [(level, children.to(device)) for level, children in self._levels]
+            rows, index, amounts = self._joint
+            self._joint = rows.to(device), index.to(device), amounts.to(device, dtype)
 
 
 def _padding(sizes: Sequence[int], width: int) -> Tensor | None:

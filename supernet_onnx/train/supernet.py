@@ -19,7 +19,7 @@ from supernet_onnx.train.pool import SuperNetModule, pools_of
 from supernet_onnx.train.pricing import ExpectedCost
 
 if TYPE_CHECKING:
-    from supernet_onnx.cost import Metric
+    from supernet_onnx.cost import CostTable, Metric
     from supernet_onnx.supergraph import SuperGraph
 
 __all__ = ["PoolSummary", "SuperNet"]
@@ -55,7 +55,6 @@ class SuperNet(nn.Module):
 
     Attributes:
         model: The model itself.
-        full_cost: As given; it can be set at any time.
 
     Raises:
         PoolError: There is no pool, or the branches of one do not fit together.
@@ -74,13 +73,14 @@ class SuperNet(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        self.full_cost = full_cost
+        self._full_cost = full_cost
         self._frozen: set[str] = set()
         self._pools = dict(pools_of(model))
         if not self._pools:
             raise PoolError("the model has no pool; make at least one of its layers a SuperNetModule")
         self._example = make_example(model, input_shape, input_example)
         self._supergraph = read(export.structure(self._trace_for_pricing(), self._pools))
+        self._tables: dict[str | None, CostTable] = {}
         self._costs: dict[str | None, ExpectedCost] = {}
         self.cost_specification = cost
 
@@ -112,8 +112,19 @@ class SuperNet(nn.Module):
             )
         measured = measure(self._supergraph, {id(metric): metric for metric in named.values()}.values())
         self._cost_specification = specification
+        self._tables = {name: measured[metric.name] for name, metric in named.items()}
+        self.full_cost = self._full_cost
+
+    @property
+    def full_cost(self) -> bool:
+        """Whether the costs count what no selection can remove; it can be set at any time."""
+        return self._full_cost
+
+    @full_cost.setter
+    def full_cost(self, value: bool) -> None:
+        self._full_cost = value
         with torch.inference_mode(False):  # what is kept must serve in training too
-            self._costs = {name: ExpectedCost(measured[metric.name], self._pools) for name, metric in named.items()}
+            self._costs = {name: ExpectedCost(table, self._pools, trunk=value) for name, table in self._tables.items()}
 
     @property
     def cost(self) -> Tensor:
@@ -138,7 +149,7 @@ class SuperNet(nn.Module):
                 else f"there is no cost {name!r}; "
                 + (f"the costs are {known}" if known else "the only one is net.cost")
             )
-        return self._costs[name](trunk=self.full_cost)
+        return self._costs[name]()
 
     def get_total_icv(self, eps: float = 1e-3) -> Tensor:
         """Return the total inverse coefficient of variation of the weights, differentiable in the logits.

@@ -222,7 +222,7 @@ def measure_memory(model: ModelProto) -> dict[str, int]:
         made = {"x", *(other.output[0] for other in runs[:i])}
         live = len(made & {*reads[i], *behind}) + 1
         spare = [name for name in reads[i] if name in made - {"x"} - behind and reads[i].count(name) == 1]
-        if node.op_type in ("Add", "Relu") and spare and node.output[0] not in subnet.outputs:
+        if node.op_type == "Relu" and spare and node.output[0] not in subnet.outputs:
             live -= 1
         peak = max(peak, activation * live)
     return {"peak_memory": peak, "traffic": moved}
