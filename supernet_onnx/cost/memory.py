@@ -108,6 +108,8 @@ class PeakMemory:
     what the function makes is a graph output; all other operators, Add among them, write into a buffer of their own.
     These are the rules of onnxruntime's allocation planner on the CPU (``core/framework/allocation_planner.cc``,
     ``FindReusableInput``), except that it copies a view that is a graph output, and keeps graph inputs to the end.
+    Its arena packs the same lifetimes into one block, by best fit, whose gaps took up to a third more on the
+    reference supernets (``tools/bench_memory.py``).
 
     Amounts stand with nodes, each the bytes that are live while it runs, and add up by ``max``.
 

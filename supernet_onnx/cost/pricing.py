@@ -150,7 +150,8 @@ def by_node(
 
     A constant stands with the first node that reads it. A node has a line for each condition that something of it
     depends on: one that nodes of several branches share is due under another condition than the node itself. For
-    each metric the lines add up to the amounts of its table, condition by condition.
+    each metric that adds up, the lines do to the amounts of its table, condition by condition; of one of which the
+    largest counts, the lines of a node are a sum that may be the largest.
 
     Args:
         supergraph: As for ``measure``.
