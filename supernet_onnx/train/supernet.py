@@ -113,7 +113,7 @@ class SuperNet(nn.Module):
         measured = measure(self._supergraph, {id(metric): metric for metric in named.values()}.values())
         self._cost_specification = specification
         self._tables = {name: measured[metric.name] for name, metric in named.items()}
-        self.full_cost = self._full_cost
+        self._build_costs()
 
     @property
     def full_cost(self) -> bool:
@@ -123,8 +123,13 @@ class SuperNet(nn.Module):
     @full_cost.setter
     def full_cost(self, value: bool) -> None:
         self._full_cost = value
+        self._build_costs()
+
+    def _build_costs(self) -> None:
         with torch.inference_mode(False):  # what is kept must serve in training too
-            self._costs = {name: ExpectedCost(table, self._pools, trunk=value) for name, table in self._tables.items()}
+            self._costs = {
+                name: ExpectedCost(table, self._pools, trunk=self._full_cost) for name, table in self._tables.items()
+            }
 
     @property
     def cost(self) -> Tensor:
