@@ -4,6 +4,7 @@
     ├── ModelError                    "model"             not a usable ONNX model
     │   └── MarkError                 "mark"              its marks are malformed, or there are none
     ├── SelectionError                "selection"         names a pool or branch that is not there
+    ├── BudgetError                   "budget"            a budget or score that is no number, or of nothing there
     ├── CostError                     "cost"              cannot be priced
     │   ├── UnknownOperatorError      "unknown_operator"  no handler counts an operator
     │   └── UnknownShapeError         "unknown_shape"     a dim that nothing binds
@@ -14,15 +15,18 @@
     ├── RunError                      "run"               onnxruntime refuses the model or its inputs
     ├── MissingPackageError           "missing_package"   an optional package is needed
     └── CheckFailedError              "check_failed"      exit code 1: a check ran, and failed
+        └── InfeasibleError           "infeasible"        no selection meets all budgets and pins
 
 Misuse of the Python API is a ``ValueError`` or ``TypeError``; our own invariants are ``assert``.
 A message is one line: where, what is, what was expected, the next step.
 """
 
 __all__ = [
+    "BudgetError",
     "CheckFailedError",
     "CostError",
     "ExportError",
+    "InfeasibleError",
     "MarkError",
     "MissingPackageError",
     "ModelError",
@@ -60,6 +64,12 @@ class SelectionError(SuperNetError):
     """A selection names a pool or a branch that is not there, or leaves one open."""
 
     code = "selection"
+
+
+class BudgetError(SuperNetError):
+    """A budget is no amount or of no metric, or scores are no numbers or those of other pools."""
+
+    code = "budget"
 
 
 class CostError(SuperNetError):
@@ -121,3 +131,9 @@ class CheckFailedError(SuperNetError):
 
     code = "check_failed"
     exit_code = 1
+
+
+class InfeasibleError(CheckFailedError):
+    """No selection meets all budgets and pins; the message says what is reachable."""
+
+    code = "infeasible"
