@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onnx import GraphProto, ModelProto, NodeProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from supernet_onnx import marks, storage
 from supernet_onnx.diagram import Diagram, Diagrams
@@ -125,7 +125,7 @@ def read(source: ModelProto | Path | str) -> SuperGraph:
     check_topology(model.graph, node_reads)
     _check_places(model)
     found = {i: marks.decode(node) for i, node in enumerate(model.graph.node) if marks.is_pool(node)}
-    pools = _pools(model.graph, found)
+    pools = _pools(model.graph, found, directory)
     diagrams = Diagrams([len(pool.branches) for pool in pools])
     levels = {pool.name: level for level, pool in enumerate(pools)}
     node_conditions, tensor_conditions = _sweep(model.graph, node_reads, found, levels, diagrams)
@@ -177,7 +177,7 @@ def _refuse_pool(node: NodeProto, where: str) -> None:
             _refuse_pool(inner, where)
 
 
-def _pools(graph: GraphProto, found: Mapping[int, Mark]) -> tuple[Pool, ...]:
+def _pools(graph: GraphProto, found: Mapping[int, Mark], directory: Path | None) -> tuple[Pool, ...]:
     """Group the marks by pool name, in order of first use, and read the weights."""
     groups: dict[str, list[int]] = {}
     for index, mark in found.items():
@@ -192,6 +192,8 @@ def _pools(graph: GraphProto, found: Mapping[int, Mark]) -> tuple[Pool, ...]:
             where = f"pool '{name}', {describe(node)}"
             _check_same(mark, first, where)
             tensor = initializers.get(node.input[0])
+            if tensor is not None and directory is not None and tensor.data_location == TensorProto.EXTERNAL:
+                tensor = storage.with_values(tensor, directory, size_bytes=4 * len(mark.branches))
             values = marks.weights_values(tensor, where, len(mark.branches)) if tensor is not None else None
             if index != nodes[0] and values != weights:
                 raise MarkError(f"{where}: its weights differ from those of the pool's other nodes")
