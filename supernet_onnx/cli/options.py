@@ -225,8 +225,7 @@ def check_targets(
     if supergraph.directory is not None:
         read += storage.data_files(supergraph.model, supergraph.directory)
     for path in targets:
-        if path.is_dir():
-            raise OutputError(f"output '{path}' is a folder; give a file name")
+        storage.check_target(path)
         if not path.parent.is_dir():
             raise OutputError(f"output '{path}': its folder does not exist; create it first")
         if not force:

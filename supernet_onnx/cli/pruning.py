@@ -122,11 +122,11 @@ def _write(
     from supernet_onnx import storage
 
     before = _size_bytes([file, *storage.data_files(graph.model, file.parent)])
-    with progress("writing"):
-        storage.save(subnet, output, directory=graph.directory)
+    with progress("writing", in_bytes=True) as tell:
+        written = storage.save(subnet, output, directory=graph.directory, progress=tell)
         if save_selection is not None:
             storage.write(save_selection, chosen.to_json().encode())
-    return before, _size_bytes(_targets(subnet, output))
+    return before, _size_bytes(written)
 
 
 def _targets(model: ModelProto, output: Path) -> list[Path]:
