@@ -102,6 +102,10 @@ class SuperGraph:
         """Return the pool of that name, or None."""
         return next((pool for pool in self.pools if pool.name == name), None)
 
+    def live(self, pool: Pool) -> Condition:
+        """Return when a pool is reached: when any of its nodes is live."""
+        return self.diagrams.any_of(self.node_conditions[node] for node in pool.nodes)
+
     def condition(self, tensor: str) -> Condition:
         """Return when a tensor is live; false for one that nothing needs."""
         return self.tensor_conditions.get(tensor, self.diagrams.false)

@@ -120,7 +120,7 @@ def measure(
         ValueError: Two metrics have one name, or handlers of one match equally.
     """
     graph = resolve_calls(supergraph, _bindings(dims, shapes, values, trip_counts))
-    live = _live(graph.supergraph)
+    live = tuple(graph.supergraph.live(pool) for pool in graph.supergraph.pools)
     tables: dict[str, CostTable] = {}
     for metric, bill in _bills(graph, metrics, unknown).values():
         by_node: dict[int | None, dict[Condition, Number]] = {}
@@ -259,14 +259,3 @@ def _bills(graph: CallGraph, metrics: Iterable[Metric], unknown: Unknown) -> dic
             raise ValueError(f"two metrics are named '{metric.name}'; names must be unique")
         bills[metric.name] = (metric, metric.bill(graph, unknown=unknown))
     return bills
-
-
-def _live(supergraph: SuperGraph) -> tuple[Condition, ...]:
-    """Return, for each pool, when any of its nodes is live."""
-    conditions = []
-    for pool in supergraph.pools:
-        live = supergraph.diagrams.false
-        for node in pool.nodes:
-            live = supergraph.diagrams.either(live, supergraph.node_conditions[node])
-        conditions.append(live)
-    return tuple(conditions)

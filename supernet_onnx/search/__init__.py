@@ -5,6 +5,6 @@ The only package that solves programs; scipy is imported when one is solved. It 
 
 from supernet_onnx.search.budgets import Budget, parse_limit
 from supernet_onnx.search.chooser import Choice, Chooser, choose
-from supernet_onnx.search.scoring import scores_from_json
+from supernet_onnx.search.scoring import Scores, scores_from_json
 
-__all__ = ["Budget", "Choice", "Chooser", "choose", "parse_limit", "scores_from_json"]
+__all__ = ["Budget", "Choice", "Chooser", "Scores", "choose", "parse_limit", "scores_from_json"]

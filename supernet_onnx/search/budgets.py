@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
 from supernet_onnx.errors import BudgetError
@@ -17,9 +18,10 @@ __all__ = ["Budget", "limit_of", "parse_limit"]
 
 _NUMBER: Final = re.compile(r"((?:[0-9]{1,99}\.?[0-9]{0,99}|\.[0-9]{1,99})(?:e[+-]?[0-9]{1,2})?) *([A-Za-z%]*)")
 _PREFIXES: Final = {
-    "": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30,
-}  # fmt: skip
-_TIMES: Final = {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3}
+    prefix: Fraction(factor)
+    for prefix, factor in {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}.items()
+}
+_TIMES: Final = {"ns": Fraction(1, 10**6), "us": Fraction(1, 10**3), "ms": Fraction(1), "s": Fraction(10**3)}
 _MILLISECONDS: Final = "milliseconds"
 
 
@@ -45,7 +47,7 @@ class Budget:
         return self.limit - self.cost
 
 
-def parse_limit(text: str, *, unit: str = "") -> tuple[Number, bool]:
+def parse_limit(text: str, *, unit: str = "") -> tuple[Fraction, bool]:
     """Read the amount of a budget.
 
     Args:
@@ -60,19 +62,19 @@ def parse_limit(text: str, *, unit: str = "") -> tuple[Number, bool]:
         BudgetError: The text is none of these.
 
     >>> parse_limit("50k"), parse_limit("60%"), parse_limit("250us", unit="milliseconds")
-    ((50000, False), (0.6, True), (0.25, False))
+    ((Fraction(50000, 1), False), (Fraction(3, 5), True), (Fraction(1, 4), False))
     """
     matched = _NUMBER.fullmatch(text.strip())
     suffixes = {**_PREFIXES, **(_TIMES if unit == _MILLISECONDS else {})}
     if matched is None or (matched[2] != "%" and matched[2] not in suffixes):
         known = ", ".join([*filter(None, suffixes), "%"])
         raise BudgetError(f"'{text}' is no amount; expected a number of at least 0, alone or with one of {known}")
-    number = int(matched[1]) if matched[1].isdigit() else float(matched[1])
+    number = Fraction(matched[1])  # exact: 29% of 100 is 29, and not a little less
     if matched[2] == "%":
         if number > 100:
             raise BudgetError(f"'{text}' is more than the largest subnet costs; expected at most 100%")
         return number / 100, True
-    return _whole(number * suffixes[matched[2]]), False
+    return number * suffixes[matched[2]], False
 
 
 def limit_of(table: CostTable, budget: float | str) -> Number:
@@ -88,7 +90,7 @@ def limit_of(table: CostTable, budget: float | str) -> Number:
     try:
         if isinstance(budget, str):
             amount, is_share = parse_limit(budget, unit=table.unit)
-            return _whole(amount * table.maximum()) if is_share else amount
+            return _number(amount * Fraction(table.maximum()) if is_share else amount)
     except BudgetError as error:
         raise BudgetError(f"budget of '{table.metric}': {error}") from error
     if isinstance(budget, bool) or not isinstance(budget, int | float) or not 0 <= budget < math.inf:
@@ -96,5 +98,5 @@ def limit_of(table: CostTable, budget: float | str) -> Number:
     return budget
 
 
-def _whole(number: Number) -> Number:
-    return int(number) if number == int(number) else number
+def _number(amount: Fraction) -> Number:
+    return int(amount) if amount.denominator == 1 else float(amount)

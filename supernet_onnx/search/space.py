@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from supernet_onnx.cost import CostTable, Given, Metric
     from supernet_onnx.diagram import Number
     from supernet_onnx.search.program import Solution
-    from supernet_onnx.supergraph import Condition, SuperGraph
+    from supernet_onnx.supergraph import SuperGraph
 
 __all__ = ["Limits", "Space"]
 
@@ -49,7 +49,7 @@ class Space:
             name: [self.program.cost(addend, levels) for addend in table.addends()]
             for name, table in self.tables.items()
         }
-        self._live = [_live(supergraph, pool.nodes) for pool in self.pools]
+        self._live = [supergraph.live(pool) for pool in self.pools]
         self._reached = [self._reach(level) for level in range(len(self.pools))]
 
     def select(self, choices: Sequence[int]) -> Selection:
@@ -120,7 +120,3 @@ class Space:
         if not live.is_leaf:  # it follows for whole numbers, and makes the relaxation tight
             self.program.equal(add_up(*((way, 1.0) for way in ways)), reached)
         return ways
-
-
-def _live(supergraph: SuperGraph, nodes: Iterable[int]) -> Condition:
-    return supergraph.diagrams.any_of(supergraph.node_conditions[node] for node in nodes)

@@ -20,6 +20,7 @@ import supernet_onnx
 from supernet_onnx import marks, storage
 from supernet_onnx.errors import ExportError
 from supernet_onnx.train.marking import BARE_OP, marking
+from supernet_onnx.train.ranking import written_scores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -141,6 +142,7 @@ def _name_pools(model: ir.Model) -> None:
 def _mark(model: ModelProto, pools: Mapping[str, SuperNetModule]) -> ModelProto:
     """Complete the bare marks of a translated model in place: weights, operator type, functions, metadata."""
     used: dict[str, SuperNetModule] = {}
+    scores = written_scores(pools) or {}
     opset = next(entry.version for entry in model.opset_import if entry.domain == "")
     for node in model.graph.node:
         if node.domain != marks.DOMAIN:
@@ -149,8 +151,7 @@ def _mark(model: ModelProto, pools: Mapping[str, SuperNetModule]) -> ModelProto:
         attributes = {attribute.name: attribute for attribute in node.attribute}
         name = attributes["pool"].s.decode()
         pool = used[name] = pools[name]
-        scores = torch.log_softmax(pool.alpha.detach().double(), 0).tolist() if pool.hard_softmax else None
-        mark = marks.Mark(name, pool.branch_names, attributes["call"].i, tuple(scores) if scores else None)
+        mark = marks.Mark(name, pool.branch_names, attributes["call"].i, scores.get(name))
         kept = list(node.metadata_props)
         node.CopyFrom(marks.encode(mark, list(node.input), node.output[0], name=node.name))
         node.metadata_props.extend(kept)

@@ -44,6 +44,7 @@ class SuperNetModule(nn.Module):
 
     Attributes:
         alpha: The logits, ``(n,)``, each ``1 / n`` at first.
+        scores: How much each branch helps the task, higher is better, ``(n,)``; -inf until ``train.score`` knows.
         branches: The alternatives, a ``nn.ModuleList``.
         branch_names: Their names.
         name: The qualified name of this module in its supernet, once a ``SuperNet`` found it.
@@ -53,6 +54,8 @@ class SuperNetModule(nn.Module):
         PoolError: There is no branch, or two have one name.
         TypeError: A branch is no ``nn.Module``.
     """
+
+    scores: Tensor
 
     def __init__(
         self,
@@ -71,6 +74,7 @@ class SuperNetModule(nn.Module):
         self.branch_names = tuple(names)
         self.name: str | None = None
         self.alpha = nn.Parameter(torch.full((len(modules),), 1 / len(modules)))
+        self.register_buffer("scores", torch.full((len(modules),), -torch.inf))
         self.gumbel_softmax = gumbel_softmax
         self.hard_softmax = hard_softmax
         self._temperature = 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -11,15 +12,19 @@ from torch import Tensor, nn
 
 from supernet_onnx.cost import measure, params
 from supernet_onnx.errors import ExportError, PoolError, SelectionError
+from supernet_onnx.search import choose
+from supernet_onnx.selection import Selection
 from supernet_onnx.supergraph import read
 from supernet_onnx.train import export
 from supernet_onnx.train.example import make_example
 from supernet_onnx.train.extract import extract
 from supernet_onnx.train.pool import SuperNetModule, pools_of
 from supernet_onnx.train.pricing import ExpectedCost
+from supernet_onnx.train.ranking import log_weights, stored_scores
 
 if TYPE_CHECKING:
     from supernet_onnx.cost import CostTable, Metric
+    from supernet_onnx.search import Choice, Scores
     from supernet_onnx.supergraph import SuperGraph
 
 __all__ = ["PoolSummary", "SuperNet"]
@@ -251,7 +256,52 @@ class SuperNet(nn.Module):
         self.train_selection = True
         self._thaw()
 
-    def export(self, selection: Mapping[str, str | int] | None = None) -> nn.Module:
+    @property
+    def pools(self) -> Mapping[str, SuperNetModule]:
+        """The pools by their qualified names."""
+        return self._pools
+
+    def choose(
+        self,
+        budgets: Mapping[str, float | str],
+        scores: Scores | None = None,
+        pins: Mapping[str, str | int] | None = None,
+    ) -> Choice:
+        """Choose the branches of the best scores among all selections that meet the budgets, exactly.
+
+        ``net.export(choice.selection)`` is the network. The supernet is not changed.
+
+        Args:
+            budgets: For each metric, by its own name (``"params"``), the most that one sample may cost with all that
+                no selection can remove: a number, or a text such as ``"50k"`` or ``"60%"`` of the largest subnet. The
+                metric need not be one of the net's costs.
+            scores: For each pool the score of each branch, higher is better. If left out, those that ``train.score``
+                stored in the pools; if there are none, the logs of the weights.
+            pins: Branches that must be taken, by name or index, for some pools.
+
+        Returns:
+            The selection, its objective, what it costs of each budget, and the proof (``supernet_onnx.search``).
+
+        Raises:
+            InfeasibleError: No selection meets the budgets and pins; the message says what is reachable.
+            BudgetError: A budget is no amount or of no metric, or scores are not finite or of other pools.
+            SelectionError: A pin names a pool or branch that is not there.
+            CostError: A metric cannot price the supernet.
+        """
+        own = self.cost_specification
+        metrics = list(own.values()) if isinstance(own, Mapping) else [own]
+        stored = stored_scores(self._pools)
+        found = choose(
+            self._supergraph,
+            budgets=budgets,
+            scores=scores or stored or log_weights(self._pools),
+            pins=pins,
+            metrics=metrics,
+        )
+        source = found.source if scores else "the stored scores" if stored else "the log of the weights"
+        return replace(found, source=source)
+
+    def export(self, selection: Mapping[str, str | int] | Selection | None = None) -> nn.Module:
         """Return the chosen network as a plain module, to fine-tune: each pool is replaced by one of its branches.
 
         The result is a deep copy that shares nothing with the supernet and contains no class of this package. It is
@@ -260,7 +310,8 @@ class SuperNet(nn.Module):
         with the pool; those of all other modules stay. The supernet is unchanged.
 
         Args:
-            selection: A branch, by name or index, for some pools or all. The others take the branch of largest logit.
+            selection: A branch, by name or index, for some pools or all; or what ``choose`` found. Other pools take
+                the branch of largest logit.
 
         Raises:
             SelectionError: A pool or branch is not there.
@@ -273,7 +324,8 @@ class SuperNet(nn.Module):
         """Write the supernet as one ONNX file in which every pool is marked, as ``eval`` computes it.
 
         Any ONNX runtime executes it as the mixture; ``supernet-onnx`` inspects, prices and prunes it. A hard pool's
-        weights are one-hot, and the log of its softmax is kept as the branches' scores.
+        weights are one-hot, and hide the others: unless the pools have scores, the logs of the weights are written as
+        such.
 
         Args:
             path: Replaced whole, or left as it is if something fails. A model over 2 GiB keeps its weights in
@@ -297,7 +349,9 @@ class SuperNet(nn.Module):
             except ExportError:
                 raise error from error.__cause__
 
-    def _choices(self, selection: Mapping[str, str | int]) -> dict[SuperNetModule, int]:
+    def _choices(self, selection: Mapping[str, str | int] | Selection) -> dict[SuperNetModule, int]:
+        if isinstance(selection, Selection):
+            selection = selection.as_dict()
         for name in selection:
             if name not in self._pools:
                 raise SelectionError(f"pool '{name}' is not in the model; its pools are: {', '.join(self._pools)}")
