@@ -172,7 +172,7 @@ def attributes(tensor: str, seed: int) -> list[AttributeProto]:
 
 
 def adorn(model: ModelProto, seed: int) -> None:
-    """Fill whatever of a marked model says nothing of its topology: for each node, value, tensor, function, and above."""
+    """Fill whatever of a marked model says nothing of its topology: of nodes, values, tensors, functions, and above."""
     numbers = random.Random(seed)
     filler = Filler("x", seed)
     graph = model.graph
@@ -220,7 +220,7 @@ def everything(mark: NodeProto) -> ModelProto:
     filler = Filler("met")
     graph = model.graph
     for part, tensor in (("trunk", "met"), ("a", "x"), ("b", "x")):
-        dtypes = [f"{part} {name}" for name in TensorProto.DataType.keys()]
+        dtypes = [f"{part} {name}" for name in TensorProto.DataType.keys()]  # noqa: SIM118 - an enum is no dict
         for name, dtype in zip(dtypes, TensorProto.DataType.values(), strict=True):
             filler.fill(graph.initializer.add(), 2)
             graph.initializer[-1].name, graph.initializer[-1].data_type = name, dtype

@@ -7,7 +7,7 @@ import itertools
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
@@ -20,6 +20,9 @@ from supernet_onnx.pruning import prune
 from supernet_onnx.selection import Selection, every, resolve, sample
 from supernet_onnx.supergraph import read
 from tests import everything, graphs
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TABLES = ("initializer", "sparse_initializer", "input", "output", "value_info")
 
@@ -38,7 +41,7 @@ def shell(message: ModelProto | GraphProto, *fields: str) -> bytes:
 
 
 def new_names(old: GraphProto, new: GraphProto, survivors: list[int]) -> dict[str, str]:
-    """Tell from the places of the surviving nodes which tensors have other names; each must have one name everywhere."""
+    """Tell from the places of the surviving nodes which tensors have other names; each has one name everywhere."""
     left = [node for node in new.node if node.metadata_props]  # all but the Identities that stand for pools
     assert len(left) == len(survivors)
     names: dict[str, str] = {}
