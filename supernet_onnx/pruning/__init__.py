@@ -54,7 +54,7 @@ def prune(supergraph: SuperGraph, selection: Selection) -> ModelProto:
         ValueError: The selection was made for another supergraph.
     """
     if not supergraph.pools:
-        raise MarkError("the model has no pool, so there is nothing to select: export it with SuperNet.export_onnx")
+        raise MarkError(_why_no_pool(supergraph))
     check(supergraph, selection)
     source = supergraph.model
     live = [i for i, holds in enumerate(values(supergraph.node_conditions, selection.indices)) if holds]
@@ -73,6 +73,17 @@ def prune(supergraph: SuperGraph, selection: Selection) -> ModelProto:
     _assemble(subnet.graph, supergraph, live, surgery, trained)
     keep_called(subnet, source)
     return subnet
+
+
+def _why_no_pool(supergraph: SuperGraph) -> str:
+    """Say why there is nothing to select; a supernet's metadata outlive tools that inline its pool functions."""
+    if any(entry.key == marks.FORMAT_KEY for entry in supergraph.model.metadata_props):
+        return (
+            "the model is a supernet whose marks are gone: a tool inlined its pool functions, as onnx.inliner does, "
+            "and onnxruntime where it writes an optimized model; prune the file that SuperNet.export_onnx wrote, "
+            "then optimize"
+        )
+    return "the model has no pool, so there is nothing to select: export it with SuperNet.export_onnx"
 
 
 def _possible_training(
