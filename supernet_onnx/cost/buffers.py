@@ -180,7 +180,9 @@ class Buffers:
 
 
 def opaque(metric: str, graph: CallGraph, unknown: Unknown) -> tuple[str, ...]:
-    """Return the live operators whose inside is not looked into: control flow and local functions; or refuse them.
+    """Return the live operators whose inside is not looked into, or refuse them.
+
+    These are local functions that could not be inlined, and operators of other domains that hold graphs.
 
     Raises:
         UnknownOperatorError: There is one, and ``unknown`` is ``"error"``.
@@ -191,7 +193,7 @@ def opaque(metric: str, graph: CallGraph, unknown: Unknown) -> tuple[str, ...]:
     for index, node in enumerate(supergraph.graph.node):
         if supergraph.node_conditions[index] is supergraph.diagrams.false:
             continue
-        if has_subgraphs(node) or (node.domain, node.op_type) in local:
+        if (has_subgraphs(node) and not is_standard(node)) or (node.domain, node.op_type) in local:
             if unknown == "error":
                 raise UnknownOperatorError(
                     f"{describe(node)}: '{metric}' does not look into what it runs; inline it, or count what it reads "

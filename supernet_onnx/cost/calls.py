@@ -54,6 +54,7 @@ class CallGraph:
             depends on the selection; their conditions exclude each other and make up the node's. A
             BatchNormalization that folds into the convolution before it is that one's bias.
         bindings: What is said about its inputs.
+        nested: Its nodes' graphs.
     """
 
     supergraph: SuperGraph
@@ -62,6 +63,7 @@ class CallGraph:
     facts: Facts
     calls: tuple[Call, ...]
     bindings: Bindings
+    nested: Nested
 
     @cached_property
     def uses(self) -> Mapping[str, Use]:
@@ -119,7 +121,7 @@ def resolve_calls(supergraph: SuperGraph, bindings: Bindings | None = None) -> C
         for call in _calls(supergraph, facts, reader, nested)
         for variant in _by_width(supergraph.diagrams, call, widths)
     )
-    return CallGraph(supergraph, layout, inference.types, facts, calls, bindings)
+    return CallGraph(supergraph, layout, inference.types, facts, calls, bindings, nested)
 
 
 def _calls(supergraph: SuperGraph, facts: Facts, reader: Reader, nested: Nested) -> Iterator[Call]:

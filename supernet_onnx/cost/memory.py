@@ -2,7 +2,8 @@
 
 Both are counted on the graph as it is written, node by node in graph order, for what runs when the constants have been
 computed (``supernet_onnx.cost.buffers``): a quantised graph of QuantizeLinear and DequantizeLinear is counted as it
-stands, floats between them. What If, Loop, Scan and local functions hold and move inside is not looked into.
+stands, floats between them. Local functions are inlined. The graphs of If, Loop, Scan and SequenceMap are counted as
+graphs of their own, whose tensors from around them are held there.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from supernet_onnx.cost.bodies import carries, insides
 from supernet_onnx.cost.buffers import opaque
 from supernet_onnx.cost.facts import without
 from supernet_onnx.cost.roles import is_standard
 from supernet_onnx.cost.spec import Bill, Entry
+from supernet_onnx.errors import UnknownOperatorError
+from supernet_onnx.graph import has_subgraphs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from onnx import NodeProto
 
@@ -44,7 +48,8 @@ class Traffic:
 
     A node reads each buffer among its inputs once, and writes each of its outputs once; nothing is kept in a cache
     between nodes. Views cost nothing. Shape and Size read nothing. Gather, GatherElements, GatherND and Slice read
-    of their data as much as they write, not the whole table.
+    of their data as much as they write, not the whole table. An If moves what the dearer of its graphs does, or the
+    one that it takes where its condition is known; a Loop, Scan or SequenceMap what its graph does, times its turns.
 
     Attributes:
         name: The metric's name.
@@ -58,13 +63,34 @@ class Traffic:
         """Count what every node moves.
 
         Raises:
-            UnknownOperatorError: Control flow or a local function is called, and ``unknown`` is ``"error"``.
+            UnknownOperatorError: A local function could not be inlined, or it is not known how often a graph runs, and
+                ``unknown`` is ``"error"``.
             UnknownShapeError: A tensor's size is not known.
         """
-        left_out = opaque(self.name, graph, unknown)
+        left_out = dict.fromkeys(opaque(self.name, graph, unknown))
         buffers = graph.buffers
-        entries = [entry for index in range(len(buffers.runs)) for entry in _moved(graph, buffers, index)]
-        return Bill((*entries, *_folded_biases(graph, buffers)), left_out)
+        entries: list[Entry] = []
+        for index, (node, runs) in enumerate(zip(graph.supergraph.graph.node, buffers.runs, strict=True)):
+            if not has_subgraphs(node):
+                entries += _moved(graph, buffers, index)
+            elif runs is not graph.supergraph.diagrams.false:
+                entries.append(Entry(index, runs, self._moved_inside(graph, index, unknown, left_out)))
+        return Bill((*entries, *_folded_biases(graph, buffers)), tuple(left_out))
+
+    def _moved_inside(self, graph: CallGraph, index: int, unknown: Unknown, left_out: dict[str, None]) -> Number:
+        """Count what the graphs of a node move."""
+        most: Number = 0
+        for inside in insides(graph, index):
+            bill = self.bill(inside.graph, unknown=unknown)
+            left_out.update(dict.fromkeys(bill.unknown))
+            once = sum(entry.amount for entry in bill.entries)
+            if inside.times is not None:
+                most = max(most, once * inside.times)
+            elif once and unknown == "error":
+                raise UnknownOperatorError(f"{inside.problem}, or leave it out of '{self.name}' with --unknown free")
+            elif once:
+                left_out[graph.supergraph.graph.node[index].op_type] = None
+        return most
 
 
 def _moved(graph: CallGraph, buffers: Buffers, index: int) -> Iterator[Entry]:
@@ -111,6 +137,12 @@ class PeakMemory:
     Its arena packs the same lifetimes into one block, by best fit, whose gaps took up to a third more on the
     reference supernets (``tools/bench_memory.py``).
 
+    While an If, Loop, Scan or SequenceMap runs, there is live what is live around it and the peak of its graph, of an
+    If's dearer one. What a graph makes for the node is held there once; what a Loop or Scan puts together of all its
+    turns is held as a whole from the first. Of what a Loop carries there are two, the one that the turn takes and
+    the one that it makes, beside that which it starts with. What a graph captures, and what a Scan slices for it,
+    is held around it.
+
     Amounts stand with nodes, each the bytes that are live while it runs, and add up by ``max``.
 
     Attributes:
@@ -125,17 +157,48 @@ class PeakMemory:
         """Count what is live at every node.
 
         Raises:
-            UnknownOperatorError: Control flow or a local function is called, and ``unknown`` is ``"error"``.
+            UnknownOperatorError: A local function could not be inlined, and ``unknown`` is ``"error"``.
             UnknownShapeError: A tensor's size is not known.
         """
-        left_out = opaque(self.name, graph, unknown)
-        return Bill(tuple(_Liveness(graph).entries()), left_out, "max")
+        left_out = dict.fromkeys(opaque(self.name, graph, unknown))
+
+        def held_inside(graph: CallGraph, index: int) -> Number:
+            most: Number = 0
+            for inside in insides(graph, index):
+                left_out.update(dict.fromkeys(opaque(self.name, inside.graph, unknown)))
+                most = max(most, _largest(_Liveness(inside.graph, held_inside, outside=inside.outside).entries()))
+            return most
+
+        return Bill(tuple(_Liveness(graph, held_inside).entries()), tuple(left_out), "max")
+
+
+def _largest(entries: Iterable[Entry]) -> Number:
+    """Return the largest sum of a graph without pools, in which all conditions hold."""
+    sums: dict[int | None, Number] = {}
+    for entry in entries:
+        sums[entry.node] = sums.get(entry.node, 0) + entry.amount
+    return max(sums.values(), default=0)
 
 
 class _Liveness:
-    """One sweep from the last node back, with what is needed behind each."""
+    """One sweep from the last node back, with what is needed behind each.
 
-    def __init__(self, graph: CallGraph) -> None:
+    Args:
+        graph: Whose.
+        held_inside: Returns the peak of the graphs of a node.
+        outside: Inputs whose buffers are held around the graph, and not counted.
+    """
+
+    def __init__(
+        self,
+        graph: CallGraph,
+        held_inside: Callable[[CallGraph, int], Number],
+        *,
+        outside: frozenset[str] = frozenset(),
+    ) -> None:
+        self._graph = graph
+        self._held_inside = held_inside
+        self._outside = outside
         self._supergraph = graph.supergraph
         self._diagrams = graph.supergraph.diagrams
         self._buffers = graph.buffers
@@ -171,6 +234,8 @@ class _Liveness:
 
     def _need(self, name: str, condition: Condition) -> None:
         """Note that something reads a tensor, which matters where that is no constant."""
+        if name in self._outside:
+            return
         condition = without(self._diagrams, condition, self._buffers.constant(name))
         if condition is not self._diagrams.false:
             self._needed[name] = self._diagrams.either(self._needed.get(name, self._diagrams.false), condition)
@@ -195,8 +260,15 @@ class _Liveness:
         for name in self._supergraph.node_reads[index]:
             self._need(name, runs)
         amounts = self._amounts(self._needed)
-        for name in outputs:
-            _add(amounts, fresh, self._buffers.size_bytes(name))
+        made: Number = sum(map(self._buffers.size_bytes, outputs))
+        if has_subgraphs(node) and runs is not self._diagrams.false:
+            of_graph = sum(
+                self._buffers.size_bytes(name)
+                for place, name in enumerate(node.output)
+                if name and carries(node, place)
+            )
+            made += max(0, self._held_inside(self._graph, index) - of_graph)
+        _add(amounts, fresh, made)
         return amounts
 
     def _in_place(self, node: NodeProto, runs: Condition) -> Condition:
@@ -234,7 +306,7 @@ class _Liveness:
         return amounts
 
 
-def _add(amounts: dict[Condition, Number], condition: Condition, amount: int) -> None:
+def _add(amounts: dict[Condition, Number], condition: Condition, amount: Number) -> None:
     if amount and not (condition.is_leaf and condition.value == 0):
         amounts[condition] = amounts.get(condition, 0) + amount
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from supernet_onnx.cost.opcall import Body
 from supernet_onnx.cost.reading import Reader
@@ -19,14 +19,34 @@ from supernet_onnx.graph import describe, has_subgraphs, subgraphs
 from supernet_onnx.shapes import TensorType, carried, constants_in, taken_branch, types_in
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from onnx import GraphProto, NodeProto
 
     from supernet_onnx.cost.opcall import OpCall
     from supernet_onnx.shapes import Inference, Values
 
-__all__ = ["Nested"]
+__all__ = ["Nested", "Scope", "trip_counts_in"]
+
+
+class Scope(NamedTuple):
+    """A graph nested in a node, with what is known inside of it.
+
+    Attributes:
+        body: The graph.
+        inferred: What stands for it in the inferred model.
+        types: The types of its tensors, and of those around it.
+        values: The small constants known there.
+        times: How often it runs each time that the node does; None where that is not known.
+        problem: Why it is not known, and what to do.
+    """
+
+    body: GraphProto
+    inferred: GraphProto
+    types: ChainMap[str, TensorType]
+    values: Values
+    times: int | None
+    problem: str
 
 
 class Nested:
@@ -51,14 +71,31 @@ class Nested:
         if trip_counts:
             _check(graph, trip_counts)
 
+    def scopes(self, index: int) -> Iterator[Scope]:
+        """Iterate over the graphs that node ``index`` of the main graph may run."""
+        node, twin = self._graph.node[index], self._inference.graph.node[index]
+        return self._scopes(node, twin, self._reader, self._known())
+
     def bodies(self, index: int) -> tuple[Body, ...]:
-        """Return the graphs of node ``index`` of the main graph."""
+        """Return the graphs that node ``index`` of the main graph may run, as calls."""
+        node, twin = self._graph.node[index], self._inference.graph.node[index]
+        return self._bodies(node, twin, self._reader, self._known())
+
+    def _known(self) -> Values:
+        """Return the small constants of the main graph."""
         if self._values is None:
             self._values = constants_in(self._inference.graph)
-        node, twin = self._graph.node[index], self._inference.graph.node[index]
-        return self._bodies(node, twin, self._reader, self._values)
+        return self._values
 
     def _bodies(self, node: NodeProto, twin: NodeProto, reader: Reader, values: Values) -> tuple[Body, ...]:
+        bodies = []
+        for scope in self._scopes(node, twin, reader, values):
+            inner = Reader(scope.body, scope.types, reader.opsets, reader)
+            calls = tuple(self._calls(scope.body, scope.inferred, inner, scope.values))
+            bodies.append(Body(calls, scope.times, scope.problem))
+        return tuple(bodies)
+
+    def _scopes(self, node: NodeProto, twin: NodeProto, reader: Reader, values: Values) -> Iterator[Scope]:
         """Read the graphs of a node.
 
         Args:
@@ -68,19 +105,15 @@ class Nested:
             values: The constants known there.
         """
         if not is_standard(node) or twin.op_type == "Constant":
-            return ()
+            return
         taken = taken_branch(twin, values)
-        bodies = []
         for body, inferred in zip(subgraphs(node), subgraphs(twin), strict=True):
             if taken is not None and inferred is not taken:
                 continue
             types = ChainMap(types_in(inferred, self._inference.dims), reader.types)
-            inner = Reader(body, types, reader.opsets, reader)
-            calls = tuple(self._calls(body, inferred, inner, constants_in(inferred, values)))
             times, problem = self._times(node, twin, reader, values)
             problem = _changes(twin, inferred, reader.types, types) or problem
-            bodies.append(Body(calls, None if problem else times, problem))
-        return tuple(bodies)
+            yield Scope(body, inferred, types, constants_in(inferred, values), None if problem else times, problem)
 
     def _calls(self, body: GraphProto, inferred: GraphProto, reader: Reader, values: Values) -> list[OpCall]:
         calls = []
@@ -108,7 +141,22 @@ class Nested:
         return None, f"how often its body runs is not known; give it with --trip-count {_names(node)[0]}=COUNT"
 
 
+def trip_counts_in(graph: GraphProto, trip_counts: Mapping[str, int]) -> dict[str, int]:
+    """Return those trip counts that are of nodes in a graph, at any depth."""
+    known = _repeating(graph) if trip_counts else {}
+    return {name: times for name, times in trip_counts.items() if name in known}
+
+
 def _check(graph: GraphProto, trip_counts: Mapping[str, int]) -> None:
+    known = _repeating(graph)
+    for name in trip_counts:
+        if name not in known:
+            there = ", ".join(dict.fromkeys(known.values())) or "none"
+            raise CostError(f"no Loop, Scan or SequenceMap is named '{name}'; the model's are: {there}")
+
+
+def _repeating(graph: GraphProto) -> dict[str, str]:
+    """Describe the nodes that run a graph repeatedly, at any depth, by each of their names."""
     known: dict[str, str] = {}
     waiting = [graph]
     while waiting:
@@ -116,10 +164,7 @@ def _check(graph: GraphProto, trip_counts: Mapping[str, int]) -> None:
             if has_subgraphs(node):
                 waiting.extend(subgraphs(node))
                 known.update(dict.fromkeys(_names(node), describe(node)) if node.op_type != "If" else {})
-    for name in trip_counts:
-        if name not in known:
-            there = ", ".join(dict.fromkeys(known.values())) or "none"
-            raise CostError(f"no Loop, Scan or SequenceMap is named '{name}'; the model's are: {there}")
+    return known
 
 
 def _names(node: NodeProto) -> list[str]:

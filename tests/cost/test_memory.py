@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from supernet_onnx import supergraph
 from supernet_onnx.cost import by_node, measure, peak_memory, traffic
-from supernet_onnx.errors import CostError, UnknownOperatorError, UnknownShapeError
+from supernet_onnx.errors import CostError, UnknownShapeError
 from supernet_onnx.pruning import prune
 from supernet_onnx.selection import every
 from tests.cost.naive import measure_memory, supergraphs
@@ -166,22 +166,6 @@ def test_the_lines_of_the_nodes_tell_what_is_live_at_each() -> None:
         ("Slice node 'c'", long, 48),
         ("Exp node 'y'", always, 32),
     }
-
-
-@pytest.mark.parametrize("metric", [peak_memory, traffic])
-def test_control_flow_and_functions_are_unknown_inside(metric: object) -> None:
-    text = (
-        "g (float[4] x, bool flag) => (float[4] y) { y = If (flag) <"
-        "then_branch = t () => (float[4] r) { r = Exp (x) }, else_branch = e () => (float[4] r) { r = Neg (x) }> }"
-    )
-    with pytest.raises(UnknownOperatorError) as error:
-        measure(graph(text), [metric])
-    assert str(error.value) == (
-        f"If node 'y': '{metric.name}' does not look into what it runs; inline it, or count what it reads and makes "
-        "alone with --unknown free"
-    )
-    table = measure(graph(text), [metric], unknown="free")[metric.name]
-    assert (table.trunk, table.unknown) == (1 + 16 + 16, ("If",))
 
 
 def test_a_size_that_is_not_known_is_an_error() -> None:

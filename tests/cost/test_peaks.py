@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -127,9 +126,9 @@ def test_a_metric_of_ones_own_may_count_the_largest_node() -> None:
     assert (nothing.trunk, nothing.total(next(every(plain)))) == (0, 0)
 
 
-@pytest.mark.parametrize(("end", "pools", "limit"), [("skip", 100, 0.5), ("nothing", 50, 5)])
-def test_long_chains_of_pools_take_moments(end: str, pools: int, limit: float) -> None:
-    """Each of two widths, and of Identity or a constant that cuts off all before it."""
+@pytest.mark.parametrize(("end", "pools"), [("skip", 100), ("nothing", 50)])
+def test_long_chains_of_pools_take_moments(end: str, pools: int) -> None:
+    """Each of two widths, and of Identity or a constant that cuts off all before it; 3^100 would take for ever."""
     lines, last = [], "x"
     for p in range(pools):
         third = last if end == "skip" else "nothing"
@@ -143,8 +142,6 @@ def test_long_chains_of_pools_take_moments(end: str, pools: int, limit: float) -
         f"g (float[N,1,4] x) => (float[N,1,4] {last}) {{ {'  '.join(lines)} }}",
         {"w": (4, 1, 1), "v": (1, 4, 1), "w2": (2, 1, 1), "v2": (1, 2, 1), "nothing": (1, 1, 4)},
     )
-    start = time.perf_counter()
     table = table_of(supernet)
     assert (table.maximum(), table.argmaximum().branches[-1]) == (80, "wide")
     assert table.minimum() == (32 if end == "skip" else 0)  # the last constant leaves nothing to run
-    assert time.perf_counter() - start < limit  # a fifth of that; 3^100 selections would take for ever
