@@ -1,6 +1,27 @@
 """The torch half: train a supernet and write it as a marked ONNX file. ``import torch`` appears only here."""
 
+from supernet_onnx.train.curves import Constant, Cosine, Exponential, Linear
+from supernet_onnx.train.guards import AuxiliarySkip, EntropyGuard, ZeroOneGuard, entropy
 from supernet_onnx.train.pool import SuperNetModule
+from supernet_onnx.train.regularizers import DUCCIO, Strength
+from supernet_onnx.train.schedule import StableSelection, TemperatureSchedule, WarmUp
 from supernet_onnx.train.supernet import PoolSummary, SuperNet
 
-__all__ = ["PoolSummary", "SuperNet", "SuperNetModule"]
+__all__ = [
+    "DUCCIO",
+    "AuxiliarySkip",
+    "Constant",
+    "Cosine",
+    "EntropyGuard",
+    "Exponential",
+    "Linear",
+    "PoolSummary",
+    "StableSelection",
+    "Strength",
+    "SuperNet",
+    "SuperNetModule",
+    "TemperatureSchedule",
+    "WarmUp",
+    "ZeroOneGuard",
+    "entropy",
+]

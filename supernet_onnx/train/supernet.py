@@ -123,6 +123,7 @@ class SuperNet(nn.Module):
     @full_cost.setter
     def full_cost(self, value: bool) -> None:
         self._full_cost = value
+        self._ranges: dict[str | None, tuple[float, float]] = {}
         with torch.inference_mode(False):  # what is kept must serve in training too
             self._costs = {name: ExpectedCost(table, self._pools, trunk=value) for name, table in self._tables.items()}
 
@@ -150,6 +151,18 @@ class SuperNet(nn.Module):
                 + (f"the costs are {known}" if known else "the only one is net.cost")
             )
         return self._costs[name]()
+
+    def cost_range(self, name: str | None = None) -> tuple[float, float]:
+        """Return the smallest and the largest cost of any selection, exactly; the trunk counts if ``full_cost``.
+
+        Raises:
+            ValueError: There is no such cost, or several and no name.
+        """
+        if name not in self._ranges:
+            self.get_cost(name)  # says what is wrong with the name
+            table = self._tables[name] if self._full_cost else self._tables[name].without_trunk()
+            self._ranges[name] = float(table.minimum()), float(table.maximum())
+        return self._ranges[name]
 
     def get_total_icv(self, eps: float = 1e-3) -> Tensor:
         """Return the total inverse coefficient of variation of the weights, differentiable in the logits.
@@ -245,6 +258,11 @@ class SuperNet(nn.Module):
         """Train everything, all logits included; other parameters that the user froze stay frozen."""
         self.train_selection = True
         self._thaw()
+
+    @property
+    def pools(self) -> Mapping[str, SuperNetModule]:
+        """The pools by their qualified names."""
+        return self._pools
 
     def export(self, selection: Mapping[str, str | int] | None = None) -> nn.Module:
         """Return the chosen network as a plain module, to fine-tune: each pool is replaced by one of its branches.
