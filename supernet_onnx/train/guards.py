@@ -144,7 +144,7 @@ class AuxiliarySkip:
 
     def add(self, pool: nn.Module, args: tuple[object, ...], output: object) -> object:
         """Return what a pool gives, with its first input times beta added where the shapes allow it."""
-        if not self._beta:
+        if not self._is_on:
             return output
         first = args[0] if args else None
         if not (isinstance(first, Tensor) and isinstance(output, Tensor) and first.shape == output.shape):
@@ -167,6 +167,7 @@ class AuxiliarySkip:
         if beta < 0:
             raise ValueError(f"beta would be {beta} after {self._steps} steps; let the curve fall from 1 to 0")
         self._beta = float(beta)
+        self._is_on = self._beta != 0  # read where the number itself would be compiled in
         self._factor.fill_(self._beta)
 
 
