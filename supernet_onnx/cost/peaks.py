@@ -7,7 +7,7 @@ that depend on this pool and no other. Steps that depend on several pools (neste
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from supernet_onnx.cost.extremes import extreme_peak
@@ -60,6 +60,10 @@ class PeakTable(CostTable):
     def addends(self, *, trunk: bool = True) -> tuple[Decomposition, ...]:
         """Return the parts, split; without the trunk, those that depend on a pool."""
         return tuple(decompose(self.pools, part.amounts) for part in self.parts if part.levels or trunk)
+
+    def without_trunk(self) -> PeakTable:
+        """Return the table of the steps that depend on a pool; 0 where none does."""
+        return replace(self, parts=(Part(frozenset(), {}), *self.parts[1:]))
 
     def branch_amounts(self, selection: Selection) -> dict[str, dict[str, Number]]:
         """Return the largest step that depends on each pool, for each of its branches (see ``CostTable``).

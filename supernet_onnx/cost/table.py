@@ -86,6 +86,10 @@ class CostTable(ABC):
         """
 
     @abstractmethod
+    def without_trunk(self) -> CostTable:
+        """Return the table of what a selection can remove: the trunk counts nothing."""
+
+    @abstractmethod
     def branch_amounts(self, selection: Selection) -> dict[str, dict[str, Number]]:
         """Return what each branch of each pool costs, the other pools as selected.
 
@@ -193,6 +197,10 @@ class SumTable(CostTable):
         """Return the one sum, split; without the trunk, that is 0."""
         parts = self.decompose()
         return (parts if trunk else replace(parts, trunk=0),)
+
+    def without_trunk(self) -> SumTable:
+        """Return the table of what a selection can remove."""
+        return replace(self, amounts={c: amount for c, amount in self.amounts.items() if not c.is_leaf})
 
     def branch_amounts(self, selection: Selection) -> dict[str, dict[str, Number]]:
         """Return what each branch adds, the other pools as selected (see ``CostTable``).

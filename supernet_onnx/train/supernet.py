@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from supernet_onnx.cost import measure, params
 from supernet_onnx.errors import ExportError, PoolError, SelectionError
 from supernet_onnx.search import choose
-from supernet_onnx.selection import Selection
+from supernet_onnx.selection import Selection, resolve
 from supernet_onnx.supergraph import read
 from supernet_onnx.train import export
 from supernet_onnx.train.example import make_example
@@ -131,6 +131,7 @@ class SuperNet(nn.Module):
         self._build_costs()
 
     def _build_costs(self) -> None:
+        self._ranges: dict[str | None, tuple[float, float]] = {}
         with torch.inference_mode(False):  # what is kept must serve in training too
             self._costs = {
                 name: ExpectedCost(table, self._pools, trunk=self._full_cost) for name, table in self._tables.items()
@@ -160,6 +161,30 @@ class SuperNet(nn.Module):
                 + (f"the costs are {known}" if known else "the only one is net.cost")
             )
         return self._costs[name]()
+
+    def cost_range(self, name: str | None = None) -> tuple[float, float]:
+        """Return the smallest and the largest cost of any selection, exactly; the trunk counts if ``full_cost``.
+
+        Raises:
+            ValueError: There is no such cost, or several and no name.
+        """
+        if name not in self._ranges:
+            table = self._counted(name)
+            self._ranges[name] = float(table.minimum()), float(table.maximum())
+        return self._ranges[name]
+
+    def selected_cost(self, name: str | None = None) -> float:
+        """Return what the branches of largest logit cost; the trunk counts if ``full_cost``.
+
+        Raises:
+            ValueError: There is no such cost, or several and no name.
+        """
+        return float(self._counted(name).total(resolve(self._supergraph, self.selection())))
+
+    @property
+    def cost_names(self) -> tuple[str | None, ...]:
+        """The names of the costs; None is that of a single one."""
+        return tuple(self._tables)
 
     def get_total_icv(self, eps: float = 1e-3) -> Tensor:
         """Return the total inverse coefficient of variation of the weights, differentiable in the logits.
@@ -338,6 +363,11 @@ class SuperNet(nn.Module):
         """
         program = export.trace(self.model, self._example, self._pools, dynamic_batch=dynamic_batch)
         export.write(program, self._pools, Path(path))
+
+    def _counted(self, name: str | None) -> CostTable:
+        """Return the table behind ``get_cost(name)``."""
+        self.get_cost(name)  # says what is wrong with the name
+        return self._tables[name] if self._full_cost else self._tables[name].without_trunk()
 
     def _trace_for_pricing(self) -> torch.export.ExportedProgram:
         """Trace with an open batch size; with the example's own if the model fixes it."""
