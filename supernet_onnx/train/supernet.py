@@ -293,7 +293,7 @@ class SuperNet(nn.Module):
             pins=pins,
             metrics=metrics,
         )
-        source = found.source if scores else "the stored scores" if stored else "the log of the weights"
+        source = found.source if scores else "the stored scores" if stored else "the logs of the weights"
         return replace(found, source=source)
 
     def export(self, selection: Mapping[str, str | int] | Selection | None = None) -> nn.Module:
