@@ -37,6 +37,7 @@ class Pruning:
         sizes: Bytes of the supernet's files and the subnet's; None if nothing was written.
         comparison: Of the subnet with the supernet, if it was asked for.
         choice: How it was chosen, if under budgets or by scores.
+        batchnorms: How many BatchNormalizations were recalibrated, from how many samples, and folded, if any.
     """
 
     supergraph: SuperGraph
@@ -48,6 +49,7 @@ class Pruning:
     sizes: tuple[int, int] | None
     comparison: Comparison | None
     choice: Choice | None = None
+    batchnorms: Mapping[str, int] | None = None
 
     def record(self) -> Json:
         """Return output, selection, costs and sizes, what was verified, and how it was chosen."""
@@ -61,6 +63,7 @@ class Pruning:
             "verified": None if self.comparison is None else self.comparison.passed,
             "notes": list(self.notes),
             "choice": None if self.choice is None else choice_record(self.choice),
+            "batchnorm": None if self.batchnorms is None else dict(self.batchnorms),
         }
 
     def parts(self) -> list[Part]:
@@ -74,6 +77,10 @@ class Pruning:
         facts = [f"nodes: {len(self.supergraph.graph.node):,} -> {self.nodes:,}"]
         facts += [f"{name}: {format_amount(amount)} {unit}" for name, (unit, amount) in self.metrics.items()]
         facts += [clean(note) for note in self.notes]
+        if self.batchnorms is not None:
+            facts.append(
+                "BatchNorm: {recalibrated} recalibrated on {samples} samples, {folded} folded".format(**self.batchnorms)
+            )
         if self.sizes is not None:
             facts.append(f"file size: {self.sizes[0]:,} -> {self.sizes[1]:,} bytes")
         if self.comparison is not None:
