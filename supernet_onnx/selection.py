@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from supernet_onnx.supergraph import Pool, SuperGraph
 
-__all__ = ["Selection", "argmax", "check", "count", "every", "from_json", "parse", "resolve", "sample"]
+__all__ = ["Selection", "argmax", "check", "choices", "count", "every", "from_json", "parse", "resolve", "sample"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +102,20 @@ def parse(supergraph: SuperGraph, pairs: Iterable[str], *, base: Mapping[str, in
     Raises:
         SelectionError: A text has no ``=``, names what is not there, or a pool is named twice differently.
     """
-    choices: dict[str, int | str] = {}
+    return resolve(supergraph, {**(base or {}), **choices(supergraph, pairs)})
+
+
+def choices(supergraph: SuperGraph, pairs: Iterable[str]) -> dict[str, int | str]:
+    """Read the choices of texts ``POOL=BRANCH``, for ``resolve`` to complete; arguments and errors as for ``parse``."""
+    found: dict[str, int | str] = {}
     for pair in pairs:
         pool, branch = _cut(supergraph, pair)
         if not pool:
             raise SelectionError(f"'{pair}' is no selection; expected POOL=BRANCH, for example conv1=Identity")
-        if choices.get(pool, branch) != branch:
-            raise SelectionError(f"pool '{pool}' is selected twice: '{choices[pool]}' and '{branch}'")
-        choices[pool] = branch
-    return resolve(supergraph, {**(base or {}), **choices})
+        if found.get(pool, branch) != branch:
+            raise SelectionError(f"pool '{pool}' is selected twice: '{found[pool]}' and '{branch}'")
+        found[pool] = branch
+    return found
 
 
 def from_json(text: str) -> dict[str, int | str]:

@@ -50,6 +50,7 @@ def flat(tmp_path: Path) -> Path:
         (["cost", "--by-node", "--by-op", "--unknown", "free"], set()),
         (["prune"], {"onnx_graphsurgeon"}),
         (["prune", "--dry-run", "--select", "pool=skip"], {"onnx_graphsurgeon"}),
+        (["prune", "--dry-run", "--budget", "params=150"], {"onnx_graphsurgeon", "scipy"}),
     ],
 )
 def test_verbs_of_the_graph_half_load_neither_torch_nor_onnxruntime(

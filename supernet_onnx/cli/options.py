@@ -19,6 +19,7 @@ __all__ = [
     "PATH",
     "check_dims",
     "check_targets",
+    "choices",
     "choose",
     "common",
     "dims",
@@ -120,26 +121,42 @@ def choose(
     Raises:
         SelectionError: The file cannot be read or is no selection, or a pool or branch is not there.
     """
+    from supernet_onnx.selection import resolve
+
+    return resolve(supergraph, {**(defaults or {}), **choices(supergraph, pairs, selection_file)})
+
+
+def choices(supergraph: SuperGraph, pairs: Sequence[str], selection_file: Path | None) -> dict[str, int | str]:
+    """Return the branches that ``--select`` and ``--selection`` ask for, checked; other pools are not in it.
+
+    Raises:
+        SelectionError: The file cannot be read or is no selection, or a pool or branch is not there.
+    """
     from supernet_onnx import selection
     from supernet_onnx.errors import SelectionError
 
+    chosen = selection.choices(supergraph, pairs)
+    others: dict[str, int | str] = {pool.name: 0 for pool in supergraph.pools}  # for pools without stored weights
     if selection_file is None:
-        return selection.parse(supergraph, pairs, base=defaults)
+        selection.resolve(supergraph, {**others, **chosen})
+        return chosen
     try:
         base = selection.from_json(selection_file.read_text(encoding="utf-8"))
-        return selection.parse(supergraph, pairs, base={**(defaults or {}), **base})
+        selection.resolve(supergraph, {**others, **base, **chosen})
+        return {**base, **chosen}
     except OSError as error:
         raise SelectionError(f"'{selection_file}' cannot be read: {error.strerror}") from error
     except (SelectionError, UnicodeDecodeError) as error:
         raise SelectionError(f"'{selection_file}': {error}") from error
 
 
-def metrics(texts: Iterable[str], modules: Iterable[Path] = ()) -> list[Metric]:
-    """Find the metrics that ``--metric`` asks for, each once: ``NAME``, or ``NAME:SETTING=BITS,...`` for bit widths.
+def metrics(texts: Iterable[str], modules: Iterable[Path] = (), *, flag: str = "--metric") -> list[Metric]:
+    """Find the metrics that a flag asks for, each once: ``NAME``, or ``NAME:SETTING=BITS,...`` for bit widths.
 
     Args:
         texts: What was asked for.
         modules: The files of ``--cost-module``.
+        flag: Where it was asked for.
 
     Raises:
         click.BadParameter: There is no such metric, or it has no such setting.
@@ -148,36 +165,36 @@ def metrics(texts: Iterable[str], modules: Iterable[Path] = ()) -> list[Metric]:
     from supernet_onnx import cost
 
     known = cost.Metrics(modules)
-    return list({metric.name: metric for metric in (_metric(text, known) for text in texts)}.values())
+    return list({metric.name: metric for metric in (_metric(text, known, flag) for text in texts)}.values())
 
 
-def _metric(text: str, known: Metrics) -> Metric:
+def _metric(text: str, known: Metrics, flag: str) -> Metric:
     from supernet_onnx import cost
 
     name, colon, settings = text.partition(":")
     metric = known.find(name)
     if metric is None:
-        raise _bad_metric(f"'{name}' is no metric; the metrics are: {', '.join(known.names)}")
+        raise _bad(flag, f"'{name}' is no metric; the metrics are: {', '.join(known.names)}")
     if not colon:
         return metric
     if not isinstance(metric, cost.HardwareModel):
-        raise _bad_metric(f"'{text}': {name} has no settings; give its name alone")
+        raise _bad(flag, f"'{text}': {name} has no settings; give its name alone")
     bits: dict[str, int] = {}
     for setting in settings.split(","):
         key, _, value = setting.partition("=")
         if key not in ("weight_bits", "act_bits"):
-            raise _bad_metric(
-                f"'{text}': '{setting}' is no setting of {name}; it has weight_bits=BITS and act_bits=BITS"
+            raise _bad(
+                flag, f"'{text}': '{setting}' is no setting of {name}; it has weight_bits=BITS and act_bits=BITS"
             )
         if not (value.isascii() and value.isdigit()) or int(value) < 1:
-            raise _bad_metric(f"'{text}': '{value}' is no number of bits for {key}; expected for example {key}=8")
+            raise _bad(flag, f"'{text}': '{value}' is no number of bits for {key}; expected for example {key}=8")
         if bits.setdefault(key, int(value)) != int(value):
-            raise _bad_metric(f"'{text}': {key} is given twice, {bits[key]} and {value}")
+            raise _bad(flag, f"'{text}': {key} is given twice, {bits[key]} and {value}")
     return metric(weight_bits=bits.get("weight_bits"), act_bits=bits.get("act_bits"))
 
 
-def _bad_metric(message: str) -> click.BadParameter:
-    return click.BadParameter(message, click.get_current_context(), param_hint="--metric")
+def _bad(flag: str, message: str) -> click.BadParameter:
+    return click.BadParameter(message, click.get_current_context(), param_hint=flag)
 
 
 def check_dims(supergraphs: Iterable[SuperGraph], sizes: Mapping[str, int]) -> None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from supernet_onnx.cli import options
+from supernet_onnx.cli.budgeting import budgeting
 from supernet_onnx.cli.output import progress, show
+from supernet_onnx.cli.recalibrating import recalibrating
 from supernet_onnx.errors import CheckFailedError, CostError, MarkError, ModelError
 from supernet_onnx.report import explain
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
     from onnx import ModelProto
 
+    from supernet_onnx.cli.budgeting import Demands
+    from supernet_onnx.cli.recalibrating import Calibration
     from supernet_onnx.diagram import Number
     from supernet_onnx.runtime import Comparison
     from supernet_onnx.selection import Selection
@@ -32,9 +36,11 @@ __all__ = ["prune"]
     "-o", "--output", type=options.PATH, metavar="OUT", help="Where to; NAME.pruned.onnx beside FILE if left out."
 )
 @options.selecting
+@budgeting
 @click.option("--save-selection", type=options.PATH, metavar="F.json", help="Write the selection to a file.")
 @click.option("--verify", "verifies", is_flag=True, help="Compare with FILE in onnxruntime before anything is written.")
 @options.inputs
+@recalibrating
 @options.dims
 @click.option("--dry-run", is_flag=True, help="Do everything but write.")
 @click.option("--force", is_flag=True, help="Replace a file that is also read.")
@@ -45,9 +51,11 @@ def prune(
     output: Path | None,
     pairs: tuple[str, ...],
     selection_file: Path | None,
+    demands: Demands,
     save_selection: Path | None,
     verifies: bool,
     inputs_file: Path | None,
+    calibration: Calibration,
     dims: dict[str, int],
     dry_run: bool,
     force: bool,
@@ -55,7 +63,7 @@ def prune(
 ) -> None:
     """Cut FILE down to one branch for each pool.
 
-    That is the branch of largest weight, unless another is selected.
+    That is the branch of largest weight, unless another is selected, or the best branches within budgets.
     """
     from supernet_onnx import pruning, report, supergraph
 
@@ -64,16 +72,20 @@ def prune(
         output = output or file.with_name(f"{file.stem}.pruned.onnx")
         options.check_dims([graph], dims)
         targets = _targets(graph.model, output) + ([] if save_selection is None else [save_selection])
-        options.check_targets(targets, inputs=[file, selection_file, inputs_file], supergraph=graph, force=force)
+        inputs = [file, selection_file, inputs_file, demands.scores_file, calibration.file]
+        options.check_targets(targets, inputs=inputs, supergraph=graph, force=force)
         _check_pools(graph, file)
-        chosen = options.choose(graph, pairs, selection_file)
+        choice = demands.choose(graph, pairs, selection_file, dims) if demands else None
+        chosen = choice.selection if choice else options.choose(graph, pairs, selection_file)
         subnet = pruning.prune(graph, chosen)
     comparison = _verified(graph, chosen, subnet, inputs_file, dims) if verifies else None
+    subnet, batchnorms = calibration.apply(subnet, directory=graph.directory)
     with progress("pricing the subnet"):
         metrics, notes = _priced(subnet, dims)
     sizes = None if dry_run else _write(graph, chosen, subnet, file, output, save_selection)
     nodes = len(subnet.graph.node)
-    show(report.Pruning(graph, chosen, output, nodes, metrics, notes, sizes, comparison), as_json=as_json)
+    found = report.Pruning(graph, chosen, output, nodes, metrics, notes, sizes, comparison, choice, batchnorms)
+    show(found, as_json=as_json)
 
 
 def _check_pools(graph: SuperGraph, file: Path) -> None:

@@ -3,8 +3,10 @@
 The only package that imports onnxruntime. Commands that run nothing do not import it.
 """
 
+from supernet_onnx.runtime.batches import Batches
 from supernet_onnx.runtime.comparison import ATOL, NUM_INPUTS, RTOL, Comparison, OutputComparison, one_hot, verify
 from supernet_onnx.runtime.feeds import load_inputs, random_inputs
+from supernet_onnx.runtime.recalibration import recalibrate
 from supernet_onnx.runtime.session import Array, Session, Value, open_session
 
 __all__ = [
@@ -12,6 +14,7 @@ __all__ = [
     "NUM_INPUTS",
     "RTOL",
     "Array",
+    "Batches",
     "Comparison",
     "OutputComparison",
     "Session",
@@ -20,5 +23,6 @@ __all__ = [
     "one_hot",
     "open_session",
     "random_inputs",
+    "recalibrate",
     "verify",
 ]

@@ -65,7 +65,7 @@ def score_pools(pools: Sequence[Pool], scores: Scores | None, *, pinned: frozens
                 "scores for all pools with --scores FILE.json"
             )
         return Scoring("the scores in the file", tuple(stored[pool.name] or _zeros(pool) for pool in pools))
-    return Scoring("the log of the weights", tuple(_logs(pool, pinned) for pool in pools))
+    return Scoring("the logs of the weights", tuple(_logs(pool, pinned) for pool in pools))
 
 
 def scores_from_json(text: str) -> Scores:

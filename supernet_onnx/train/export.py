@@ -19,6 +19,7 @@ from torch import Tensor, nn
 import supernet_onnx
 from supernet_onnx import marks, storage
 from supernet_onnx.errors import ExportError
+from supernet_onnx.train.keeping import give_back, hide
 from supernet_onnx.train.marking import BARE_OP, marking
 from supernet_onnx.train.ranking import written_scores
 
@@ -92,13 +93,25 @@ def structure(program: torch.export.ExportedProgram, pools: Mapping[str, SuperNe
     return _mark(ir.to_proto(translated), pools)
 
 
-def write(program: torch.export.ExportedProgram, pools: Mapping[str, SuperNetModule], path: Path) -> None:
+def write(
+    program: torch.export.ExportedProgram,
+    pools: Mapping[str, SuperNetModule],
+    path: Path,
+    *,
+    fold_batchnorm: bool = True,
+) -> None:
     """Write the marked ONNX model of a trace with its values, atomically; over 2 GiB with external data.
+
+    Args:
+        program: The trace.
+        pools: The pools by name.
+        path: Where to.
+        fold_batchnorm: Fold each BatchNorm into the convolution before it.
 
     Raises:
         OutputError: The file cannot be written; nothing is left of it.
     """
-    translated = _translate(program)
+    translated = _translate(program, fold_batchnorm=fold_batchnorm)
     weights = sum(value.const_value.nbytes for value in translated.graph.initializers.values() if value.const_value)
     if weights < _INLINE_LIMIT:
         storage.save(_mark(ir.to_proto(translated), pools), path)
@@ -109,15 +122,19 @@ def write(program: torch.export.ExportedProgram, pools: Mapping[str, SuperNetMod
         storage.save(_mark(storage.load(whole), pools), path, directory=folder)
 
 
-def _translate(program: torch.export.ExportedProgram) -> ir.Model:
+def _translate(program: torch.export.ExportedProgram, *, fold_batchnorm: bool = True) -> ir.Model:
     """Translate a trace to ONNX with torch's exporter and its optimizer, and name the batch dim."""
     symbols = {str(symbol) for symbol in program.range_constraints}
     with _quiet(), torch.no_grad():  # autograd refuses an example that was made in inference mode
         try:
-            translated = torch.onnx.export(program, dynamo=True, optimize=True, verbose=False)
+            translated = torch.onnx.export(program, dynamo=True, optimize=fold_batchnorm, verbose=False)
+            assert translated is not None
+            if not fold_batchnorm:
+                kept = hide(translated.model)
+                translated.optimize()
+                give_back(translated.model, kept)
         except (RuntimeError, ValueError, TypeError) as error:
             raise ExportError(f"torch.onnx cannot translate the model: {_first_line(error)}") from error
-        assert translated is not None
         if len(symbols) == 1:
             translated.rename_axes({symbols.pop(): _BATCH})
     model: ir.Model = translated.model

@@ -323,7 +323,7 @@ class SuperNet(nn.Module):
             pins=pins,
             metrics=metrics,
         )
-        source = found.source if scores else "the stored scores" if stored else "the log of the weights"
+        source = found.source if scores else "the stored scores" if stored else "the logs of the weights"
         return replace(found, source=source)
 
     def export(self, selection: Mapping[str, str | int] | Selection | None = None) -> nn.Module:
@@ -345,7 +345,7 @@ class SuperNet(nn.Module):
         frozen = [parameter for name, parameter in self.named_net_parameters() if name in self._frozen]
         return extract(self.model, choices, thaw=frozen)
 
-    def export_onnx(self, path: str | Path, dynamic_batch: bool = True) -> None:
+    def export_onnx(self, path: str | Path, dynamic_batch: bool = True, fold_batchnorm: bool = True) -> None:
         """Write the supernet as one ONNX file in which every pool is marked, as ``eval`` computes it.
 
         Any ONNX runtime executes it as the mixture; ``supernet-onnx`` inspects, prices and prunes it. A hard pool's
@@ -356,13 +356,15 @@ class SuperNet(nn.Module):
             path: Replaced whole, or left as it is if something fails. A model over 2 GiB keeps its weights in
                 ``NAME.data`` beside it.
             dynamic_batch: Keep the batch size open, as the dim ``batch``; else it is that of the example.
+            fold_batchnorm: Fold each BatchNorm into the convolution before it, as torch's exporter does. With False
+                ``prune --recalibrate`` can estimate the statistics of the chosen path anew. Both files cost the same.
 
         Raises:
             ExportError: The model cannot be traced or translated.
             OutputError: The file cannot be written.
         """
         program = export.trace(self.model, self._example, self._pools, dynamic_batch=dynamic_batch)
-        export.write(program, self._pools, Path(path))
+        export.write(program, self._pools, Path(path), fold_batchnorm=fold_batchnorm)
 
     def _counted(self, name: str | None) -> CostTable:
         """Return the table behind ``get_cost(name)``."""

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def test_prune_writes_the_default_choice_beside_the_input(flat: Path) -> None:
     found = record("prune", flat)
     output = flat.with_name("flat.pruned.onnx")
-    assert set(found) == {"output", "written", "selection", "metrics", "nodes", "size_bytes", "verified", "notes"}
+    keys = "output written selection metrics nodes size_bytes verified notes choice batchnorm"
+    assert set(found) == set(keys.split())
     assert (found["output"], found["written"], found["verified"]) == (str(output), True, None)
     assert found["selection"] == {"pool": "separable"}
     assert found["metrics"]["params"] == {"unit": "elements", "total": 133 + 52}

@@ -27,7 +27,7 @@ def net() -> supernet_onnx.SuperNet:
 def test_without_budgets_the_largest_logits_are_chosen(net: supernet_onnx.SuperNet) -> None:
     choice = net.choose({})
     assert choice.selection.as_dict() == net.selection()
-    assert (choice.objective, choice.source, choice.gap) == (0, "the log of the weights", 0)
+    assert (choice.objective, choice.source, choice.gap) == (0, "the logs of the weights", 0)
 
 
 def test_every_budget_is_met_by_the_module_and_by_the_file_alike(net: supernet_onnx.SuperNet, tmp_path: Path) -> None:

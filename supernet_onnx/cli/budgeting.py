@@ -1,0 +1,128 @@
+"""The options of a verb that chooses under budgets, and what they ask for."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import click
+
+from supernet_onnx.cli import options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from supernet_onnx.cost import Metric
+    from supernet_onnx.search import Choice, Scores
+    from supernet_onnx.supergraph import SuperGraph
+
+__all__ = ["Demands", "budgeting"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What a choice must meet, and what it maximizes.
+
+    Attributes:
+        budgets: Texts ``METRIC=AMOUNT``.
+        scores_file: Where the scores stand; None for those of the model.
+        modules: Python files that define metrics.
+    """
+
+    budgets: tuple[str, ...]
+    scores_file: Path | None
+    modules: tuple[Path, ...]
+
+    def __bool__(self) -> bool:
+        """Whether anything is asked for."""
+        return bool(self.budgets or self.scores_file)
+
+    def choose(
+        self, supergraph: SuperGraph, pairs: Sequence[str], selection_file: Path | None, dims: Mapping[str, int]
+    ) -> Choice:
+        """Choose the best selection that meets the budgets and takes the branches that are selected.
+
+        Raises:
+            InfeasibleError: There is none.
+            BudgetError: A budget or a score is none, or a metric cannot be priced.
+            click.BadParameter: A budget names no metric.
+        """
+        from supernet_onnx import search
+
+        budgets, metrics = self._budgets()
+        pins = options.choices(supergraph, pairs, selection_file)
+        chooser = search.Chooser(supergraph, metrics, dims=dims)
+        return chooser.choose(budgets=budgets, scores=self._scores(), pins=pins)
+
+    def _budgets(self) -> tuple[dict[str, str], list[Metric]]:
+        budgets: dict[str, str] = {}
+        metrics = []
+        for text in self.budgets:
+            name, equals, amount = text.rpartition("=")
+            if not equals:
+                raise _bad_budget(f"'{text}' is no budget; expected METRIC=AMOUNT, for example params=50k or size=60%")
+            (metric,) = options.metrics([name], self.modules, flag="--budget")
+            if budgets.setdefault(metric.name, amount) != amount:
+                raise _bad_budget(f"'{metric.name}' has two budgets, {budgets[metric.name]} and {amount}")
+            metrics.append(metric)
+        return budgets, list({metric.name: metric for metric in metrics}.values())
+
+    def _scores(self) -> Scores | None:
+        from supernet_onnx.errors import BudgetError
+        from supernet_onnx.search import scores_from_json
+
+        if self.scores_file is None:
+            return None
+        try:
+            return scores_from_json(self.scores_file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise BudgetError(f"'{self.scores_file}' cannot be read: {error.strerror}") from error
+        except (BudgetError, UnicodeDecodeError) as error:
+            raise BudgetError(f"'{self.scores_file}': {error}") from error
+
+
+def budgeting(command: Callable[..., R]) -> Callable[..., R]:
+    """Add ``--budget``, ``--scores`` and ``--cost-module``; the command takes them as ``demands``."""
+
+    @functools.wraps(command)
+    def bundled(
+        *args: object,
+        budgets: tuple[str, ...],
+        scores_file: Path | None,
+        modules: tuple[Path, ...],
+        **kwargs: object,
+    ) -> R:
+        return command(*args, demands=Demands(budgets, scores_file, modules), **kwargs)
+
+    added = click.option(
+        "--cost-module",
+        "modules",
+        type=options.PATH,
+        multiple=True,
+        metavar="FILE.py",
+        help="Run a Python file; --budget then knows each CostSpec in it. Repeatable.",
+    )(bundled)
+    added = click.option(
+        "--scores",
+        "scores_file",
+        type=options.PATH,
+        metavar="F.json",
+        help="Maximize these scores of branches; those in FILE if left out, or the logs of the weights.",
+    )(added)
+    return click.option(
+        "--budget",
+        "budgets",
+        multiple=True,
+        metavar="METRIC=AMOUNT",
+        help="Choose the best branches that cost at most this: params=50k (k, M, G, Ki, Mi, Gi), or size=60% of the "
+        "largest subnet. Selected branches are kept. Repeatable.",
+    )(added)
+
+
+def _bad_budget(message: str) -> click.BadParameter:
+    return click.BadParameter(message, click.get_current_context(), param_hint="--budget")
