@@ -11,14 +11,14 @@ import itertools
 import os
 import stat
 import tempfile
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from google.protobuf.message import DecodeError, EncodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto
 
 from supernet_onnx.errors import ModelError, OutputError
+from supernet_onnx.extents import Extent, locate, open_extent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -82,13 +82,14 @@ def write(path: Path | str, content: bytes) -> None:
         file.write(content)
 
 
-def save(model: ModelProto, path: Path | str, *, directory: Path | None = None) -> None:
+def save(model: ModelProto, path: Path | str, *, directory: Path | None = None, allow_links: bool = False) -> None:
     """Write a model, and the external data that it names to ``NAME.data`` beside it.
 
     Args:
         model: What to write; it is not changed.
         path: Where. An existing file is replaced, never appended to.
         directory: The folder that the model's external data are relative to.
+        allow_links: Whether they may be links to files elsewhere.
 
     Raises:
         ModelError: External data are missing, too short, or lie outside of ``directory``.
@@ -104,7 +105,7 @@ def save(model: ModelProto, path: Path | str, *, directory: Path | None = None) 
     moved = ModelProto()
     moved.CopyFrom(model)
     data = path.with_name(f"{path.name}.data")
-    places = _move_external(moved, data.name, directory)
+    places = _move_external(moved, data.name, directory, allow_links)
     if not os.path.exists(path) and os.path.exists(data) and any(data.samefile(extent.file) for extent in places):
         raise OutputError(
             f"'{data}' holds the external data that are to be saved; choose another name than '{path.name}'"
@@ -167,50 +168,12 @@ def _attribute_tensors(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
             yield from (tensor for sparse in attribute.sparse_tensors for tensor in (sparse.values, sparse.indices))
 
 
-@dataclass(frozen=True, slots=True)
-class _Extent:
-    """Where a tensor's bytes stand."""
-
-    file: Path
-    offset: int
-    length: int
-
-
-def _extent(tensor: TensorProto, directory: Path) -> _Extent:
-    """Locate a tensor's external bytes, inside of the model's folder only."""
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    location = entries.get("location", "")
-    where = f"tensor '{tensor.name}': external data '{location}'"
-    parts = PurePosixPath(location.replace("\\", "/")).parts
-    if not location or PurePosixPath(location).is_absolute() or ".." in parts or ":" in location:
-        raise ModelError(f"{where} must be a path inside of the model's folder")
-    file = directory.joinpath(*parts)
-    try:
-        inside = file.resolve(strict=True).is_relative_to(directory.resolve())
-        status = file.stat()
-    except OSError as error:
-        raise ModelError(f"{where} cannot be read: {error.strerror}; it belongs beside the model") from error
-    if not inside or not stat.S_ISREG(status.st_mode):
-        raise ModelError(f"{where} must be a regular file inside of the model's folder")
-    if status.st_nlink > 1:  # as onnx does: a hard link is the one way out of the folder that a path does not show
-        raise ModelError(f"{where} has several hard links and may be a file from elsewhere; copy it")
-    offset, length = entries.get("offset", "0"), entries.get("length")
-    if not all(number.isascii() and number.isdigit() and len(number) < 20 for number in (offset, length or "0")):
-        raise ModelError(f"{where} has offset {offset} and length {length}, expected numbers of at least 0")
-    start, size = int(offset), status.st_size
-    end = size if length is None else start + int(length)
-    if start > size or end > size:
-        edge = f"ends at byte {end}" if end > size else f"starts at byte {start}"
-        raise ModelError(f"{where} {edge}, the file has {size}; it is cut short: copy it again")
-    return _Extent(file, start, end - start)
-
-
-def _move_external(model: ModelProto, name: str, directory: Path) -> dict[_Extent, int]:
+def _move_external(model: ModelProto, name: str, directory: Path, allow_links: bool) -> dict[Extent, int]:
     """Point a model's external tensors to one new file, and return where each extent goes in it."""
-    places: dict[_Extent, int] = {}
+    places: dict[Extent, int] = {}
     end = 0
     for tensor in external_tensors(model):
-        extent = _extent(tensor, directory)
+        extent = locate(tensor, directory, allow_links=allow_links)
         if extent not in places:
             places[extent] = -(-end // _ALIGNMENT) * _ALIGNMENT
             end = places[extent] + extent.length
@@ -220,12 +183,12 @@ def _move_external(model: ModelProto, name: str, directory: Path) -> dict[_Exten
     return places
 
 
-def _chunks(extent: _Extent) -> Iterator[bytes]:
+def _chunks(extent: Extent) -> Iterator[bytes]:
     """Iterate over the bytes of an extent."""
     where = f"external data '{extent.file.name}'"
     left = extent.length
     try:
-        with extent.file.open("rb") as source:
+        with os.fdopen(open_extent(extent), "rb") as source:
             source.seek(extent.offset)
             while left:
                 chunk = source.read(min(left, _CHUNK))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from onnx import GraphProto, ModelProto, NodeProto
 
-from supernet_onnx import marks, storage
+from supernet_onnx import admission, marks
 from supernet_onnx.diagram import Diagram, Diagrams
 from supernet_onnx.errors import MarkError
 from supernet_onnx.graph import check_topology, describe, has_subgraphs, reads, subgraphs
@@ -106,20 +106,25 @@ class SuperGraph:
         return self.tensor_conditions.get(tensor, self.diagrams.false)
 
 
-def read(source: ModelProto | Path | str) -> SuperGraph:
+def read(
+    source: ModelProto | Path | str, *, limits: admission.Limits | None = None, allow_links: bool = False
+) -> SuperGraph:
     """Read a marked ONNX model. A model without pools is one too, with ``pools == ()``.
 
     Args:
-        source: A model, or the path of one. External data are not loaded.
+        source: A model, or the path of one, which must pass the gate (``admission``). External data are not loaded.
+        limits: What the file may not exceed; the defaults are far above what honest models have.
+        allow_links: Whether the file's external data may be links to files elsewhere.
 
     Raises:
-        ModelError: The file is missing or no ONNX model, or its graph does not hold together.
+        ModelError: The file is missing, no ONNX model, or does not pass the gate; the graph does not hold together.
         MarkError: A mark is malformed, contradicts another, or stands in a nested graph or local function.
     """
     if isinstance(source, ModelProto):
         model, directory = source, None
     else:
-        model, directory = storage.load(source), Path(source).absolute().parent
+        model = admission.load(source, limits, allow_links=allow_links)
+        directory = Path(source).absolute().parent
     _check_format(model)
     node_reads = tuple(reads(node) for node in model.graph.node)
     check_topology(model.graph, node_reads)
