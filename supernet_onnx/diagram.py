@@ -14,10 +14,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
+from supernet_onnx.errors import ModelError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["Diagram", "Diagrams", "Number", "values"]
+__all__ = ["MAX_STEPS", "Diagram", "Diagrams", "Number", "values"]
+
+MAX_STEPS: Final = 3_000_000
+"""How many children ``Diagrams`` looks at before it gives up, unless told otherwise: seconds, and some 200 MiB."""
 
 Number = int | float
 
@@ -103,10 +108,16 @@ class Diagrams:
 
     Args:
         sizes: The number of choices of each variable, in the order of their levels.
+        names: What an error calls the variables.
+        max_steps: How many children of diagrams may be looked at and made. Conditions whose diagrams are large in
+            every order of the variables exist, and a file may hold some: the work ends in a ``ModelError`` then.
     """
 
-    def __init__(self, sizes: Sequence[int]) -> None:
+    def __init__(self, sizes: Sequence[int], *, names: Sequence[str] = (), max_steps: int = MAX_STEPS) -> None:
         self.sizes: tuple[int, ...] = tuple(sizes)
+        self._names = tuple(names) or tuple(map(str, range(len(self.sizes))))
+        self._max_steps = max_steps
+        self._steps = 0
         self._made = 0
         self._leaves: dict[Number, Diagram] = {}
         self._inner: dict[tuple[int, ...], Diagram] = {}
@@ -173,7 +184,19 @@ class Diagrams:
 
     def _make(self, level: int, children: tuple[Diagram, ...], value: Number) -> Diagram:
         self._made += 1
+        self._count(len(children), *children)
         return Diagram(self._made, level, children, value)
+
+    def _count(self, steps: int, *operands: Diagram) -> None:
+        self._steps += steps
+        if self._steps > self._max_steps:
+            levels = sorted(frozenset().union(*(operand.support() for operand in operands)))
+            shown = ", ".join(f"'{self._names[level]}'" for level in levels[:8])
+            more = f" and {len(levels) - 8} more" if len(levels) > 8 else ""
+            raise ModelError(
+                f"the conditions on the pools {shown}{more} take more than {self._max_steps:,} steps to work out: too "
+                "many branches of different pools share nodes with each other; split the model or share less"
+            )
 
     def _and(self, a: Diagram, b: Diagram) -> Diagram | None:
         if a is b or b is self.true or a is self.false:
@@ -205,6 +228,7 @@ class Diagrams:
             x, y = waiting[-1]
             level = min(x.level, y.level)
             size = self.sizes[level]
+            self._count(size, x, y)
             of_x = x.children if x.level == level else (x,) * size
             of_y = y.children if y.level == level else (y,) * size
             children: list[Diagram] = []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import re
 from typing import TYPE_CHECKING
 
@@ -8,9 +9,12 @@ import numpy as np
 import onnx
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import ModelProto, numpy_helper
 
+import supernet_onnx.supergraph
 from supernet_onnx import marks
+from supernet_onnx.diagram import values
 from supernet_onnx.errors import MarkError, ModelError
 from supernet_onnx.selection import every
 from supernet_onnx.supergraph import Branch, Pool, format_version, read
@@ -19,6 +23,7 @@ from tests.graphs import pool
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from random import Random
 
 
 def flat() -> ModelProto:
@@ -263,6 +268,58 @@ def long_chain(size: int, *, shuffled: bool = False) -> ModelProto:
         lines.append(f"r{i} = Relu ({previous})  o{i} = {pool(f'p{i}', 'A B zero', f'r{i}', previous, f'z{i}')}")
         previous = f"o{i}"
     return graphs.marked("\n".join([*lines, f"y = Neg ({previous})"]))
+
+
+def nests(size: int) -> ModelProto:
+    """``size`` parallel nests of two pools, all inner pools before all outer ones, as tools may sort them."""
+    inner = [f"a{i} = Neg (x)  i{i} = {pool(f'in{i}', 'A B', f'a{i}', 'x')}" for i in range(size)]
+    outer = [f"b{i} = Abs (i{i})  o{i} = {pool(f'out{i}', 'A B', f'b{i}', 'z')}" for i in range(size)]
+    total = f"y = Sum ({', '.join(f'o{i}' for i in range(size))})"
+    signature = "(float[2] x, float[2] z) => (float[2] y)"
+    return graphs.marked("\n".join([*inner, *outer, total]), signature=signature)
+
+
+def test_parallel_nests_are_read_in_linear_time_though_the_graph_has_all_inner_pools_first() -> None:
+    supergraph = read(nests(300))
+    assert [own.name for own in supergraph.pools[:4]] == ["in0", "out0", "in1", "out1"]
+    assert supergraph.condition("x").at([1] * 600) == 0
+    assert supergraph.condition("x").at([1] * 598 + [1, 0]) == 1
+    assert supergraph.diagrams.constant(-1).uid < 20 * 300
+
+
+def tangle(size: int) -> ModelProto:
+    """Pools whose branches share nodes at random: large conditions in every order of the pools."""
+    generator = np.random.default_rng(0)
+    lines = [f"s{i} = Neg (x)" for i in range(size)]
+    for i in range(size):
+        lines += [f"h{i}_{k} = Sum ({', '.join(f's{j}' for j in generator.choice(size, 3))})" for k in range(2)]
+        lines.append(f"m{i} = {pool(f'first{i}', 'A B C', f'h{i}_0', f'h{i}_1', 'x')}")
+    for i, (j, k) in enumerate(generator.integers(size, size=(size, 2))):
+        lines.append(f"g{i} = {pool(f'second{i}', 'A B', f'm{j}', 'x')}")
+        lines.append(f"o{i} = {pool(f'third{i}', 'A B', f'g{i}', f'm{k}')}")
+    return graphs.marked("\n".join([*lines, f"y = Sum ({', '.join(f'o{i}' for i in range(size))})"]))
+
+
+def test_conditions_that_explode_end_in_an_error_that_names_pools() -> None:
+    message = r"the conditions on the pools '\w+', .* and \d+ more take more than 3,000,000 steps to work out: "
+    with pytest.raises(ModelError, match=message):
+        read(tangle(120))
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(graphs.supergraphs(), st.randoms(use_true_random=False))
+def test_the_order_of_the_pools_changes_no_condition(model: ModelProto, random: Random) -> None:
+    supergraph = read(model)
+    names = [own.name for own in supergraph.pools]
+    order = random.sample(names, len(names))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(supernet_onnx.supergraph, "_order", lambda *_: order)
+        other = read(model)
+    assert [own.name for own in other.pools] == order
+    for choices in itertools.product(*(range(size) for size in supergraph.diagrams.sizes)):
+        chosen = dict(zip(names, choices, strict=True))
+        moved = [chosen[name] for name in order]
+        assert list(values(supergraph.node_conditions, choices)) == list(values(other.node_conditions, moved))
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
