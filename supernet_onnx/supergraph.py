@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onnx import GraphProto, ModelProto, NodeProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
-from supernet_onnx import admission, marks
+from supernet_onnx import admission, marks, storage
 from supernet_onnx.diagram import Diagram, Diagrams
 from supernet_onnx.errors import MarkError
 from supernet_onnx.graph import check_topology, describe, has_subgraphs, reads, subgraphs
@@ -131,7 +131,7 @@ def read(
     check_topology(model.graph, node_reads)
     _check_places(model)
     found = {i: marks.decode(node) for i, node in enumerate(model.graph.node) if marks.is_pool(node)}
-    pools = _pools(model.graph, found, _order(model.graph, node_reads, found))
+    pools = _pools(model.graph, found, _order(model.graph, node_reads, found), directory, allow_links=allow_links)
     diagrams = Diagrams([len(pool.branches) for pool in pools], names=[pool.name for pool in pools])
     levels = {pool.name: level for level, pool in enumerate(pools)}
     node_conditions, tensor_conditions = _sweep(model.graph, node_reads, found, levels, diagrams)
@@ -213,7 +213,9 @@ def _order(graph: GraphProto, node_reads: Sequence[Sequence[str]], found: Mappin
     return [*dict.fromkeys(mark.pool for mark in found.values() if mark.pool not in order), *order]
 
 
-def _pools(graph: GraphProto, found: Mapping[int, Mark], order: Sequence[str]) -> tuple[Pool, ...]:
+def _pools(
+    graph: GraphProto, found: Mapping[int, Mark], order: Sequence[str], directory: Path | None, *, allow_links: bool
+) -> tuple[Pool, ...]:
     """Group the marks by pool name, in this order, and read the weights."""
     groups: dict[str, list[int]] = {name: [] for name in order}
     for index, mark in found.items():
@@ -228,6 +230,9 @@ def _pools(graph: GraphProto, found: Mapping[int, Mark], order: Sequence[str]) -
             where = f"pool '{name}', {describe(node)}"
             _check_same(mark, first, where)
             tensor = initializers.get(node.input[0])
+            if tensor is not None and directory is not None and tensor.data_location == TensorProto.EXTERNAL:
+                size_bytes = 4 * len(mark.branches)
+                tensor = storage.with_values(tensor, directory, size_bytes=size_bytes, allow_links=allow_links)
             values = marks.weights_values(tensor, where, len(mark.branches)) if tensor is not None else None
             if index != nodes[0] and values != weights:
                 raise MarkError(f"{where}: its weights differ from those of the pool's other nodes")

@@ -12,6 +12,8 @@ from onnx import GraphProto, ModelProto, TensorProto, helper, parser
 
 from supernet_onnx import storage
 from supernet_onnx.errors import ModelError, OutputError
+from supernet_onnx.storage import Extent, copying, saving
+from supernet_onnx.storage.confinement import DataFile
 from tests.files import failing, names
 
 if TYPE_CHECKING:
@@ -70,9 +72,9 @@ def test_only_the_byte_ranges_that_the_model_names_are_copied_each_once(source: 
     offsets = [
         int(entry.value) for item in saved.graph.initializer for entry in item.external_data if entry.key == "offset"
     ]
-    assert offsets == [0, 4096, 0, 8192]  # aligned to pages, for memory mapping
+    assert offsets == [0, 64, 0, 128]  # at least as aligned as they were
     assert names(target) == ["model.onnx", "model.onnx.data"]
-    assert (target / "model.onnx.data").stat().st_size == 8192 + 6
+    assert (target / "model.onnx.data").stat().st_size == 128 + 6
     assert names(source) == ["weights.bin"]
 
 
@@ -230,7 +232,7 @@ def test_external_data_that_cannot_be_read_are_not_blamed_on_the_output(
 ) -> None:
     model = plain()
     model.graph.initializer.append(external("w", 0, 8))
-    monkeypatch.setattr(storage, "open_extent", failing(errno.EACCES))
+    monkeypatch.setattr(DataFile, "open", failing(errno.EACCES))
     with pytest.raises(ModelError, match=r"external data 'weights.bin' cannot be read: Permission denied"):
         storage.save(model, tmp_path / "model.onnx", directory=source)
     assert names(tmp_path) == ["source"]
@@ -241,13 +243,14 @@ def test_data_that_become_shorter_while_they_are_copied_are_an_error(
 ) -> None:
     model = plain()
     model.graph.initializer.append(external("w", 0, 256))
-    serialize = storage.serialize
+    runs = copying.runs
 
-    def shorten(saved: ModelProto) -> bytes:
+    def shorten(places: dict[Extent, int]) -> list[copying.Run]:
+        found = runs(places)
         (source / "weights.bin").write_bytes(b"short")
-        return serialize(saved)
+        return found
 
-    monkeypatch.setattr(storage, "serialize", shorten)
+    monkeypatch.setattr(saving, "runs", shorten)
     with pytest.raises(ModelError, match=r"external data 'weights.bin' became shorter while it was copied"):
         storage.save(model, tmp_path / "model.onnx", directory=source)
     assert names(tmp_path) == ["source"]
@@ -258,8 +261,75 @@ def test_the_data_of_the_model_that_is_read_are_not_overwritten_by_those_of_a_ne
     (source / "weights.bin").rename(source / "b.onnx.data")
     model = plain()
     model.graph.initializer.append(external("w", 8, 8, "b.onnx.data"))
-    message = "b.onnx.data' holds the external data that are to be saved; choose another name than 'b.onnx'"
-    with pytest.raises(OutputError, match=re.escape(message)):
-        storage.save(model, source / "b.onnx", directory=source)
-    assert (source / "b.onnx.data").read_bytes() == bytes(range(256))
-    assert names(source) == ["b.onnx.data"]
+    for _ in range(2):
+        written = storage.save(model, source / "b.onnx", directory=source)
+        assert written == [source / "b.onnx", source / "b.onnx.1.data"]
+        assert (source / "b.onnx.data").read_bytes() == bytes(range(256))
+        assert (source / "b.onnx.1.data").read_bytes() == bytes(range(8, 16))
+    assert names(source) == ["b.onnx", "b.onnx.1.data", "b.onnx.data"]
+
+
+def test_new_data_never_take_the_name_that_the_old_model_reads(source: Path, tmp_path: Path) -> None:
+    """Between the two renames the old model stands beside the new data."""
+    path = tmp_path / "out.onnx"
+    model = plain()
+    model.graph.initializer.append(external("w", 0, 8))
+    for offset, data in ((0, "out.onnx.data"), (8, "out.onnx.1.data"), (8, "out.onnx.1.data"), (0, "out.onnx.data")):
+        model.graph.initializer[0].external_data[1].value = str(offset)
+        storage.save(model, path, directory=source)
+        assert names(tmp_path) == sorted(["out.onnx", data, "source"])
+        assert stored(storage.load(path).graph.initializer[0], tmp_path) == bytes(range(offset, offset + 8))
+    storage.save(plain(), path)
+    assert names(tmp_path) == ["out.onnx", "source"]
+
+
+def test_only_data_that_the_old_model_reads_are_removed(source: Path, tmp_path: Path) -> None:
+    path = tmp_path / "out.onnx"
+    for name in ("out.onnx.data", "out.onnx.7.data", "other.data"):
+        (tmp_path / name).write_bytes(b"a neighbour's")
+    for _ in range(2):
+        storage.save(plain(), path)
+    assert names(tmp_path) == ["other.data", "out.onnx", "out.onnx.7.data", "out.onnx.data", "source"]
+
+
+def test_adjacent_data_are_copied_at_once_and_holes_stay_holes(tmp_path: Path) -> None:
+    file = tmp_path / "sparse.bin"
+    with file.open("wb") as target:
+        target.write(b"a" * 8192)
+        target.truncate(1 << 30)
+    first, second, hole = Extent(file, 0, 4096), Extent(file, 4096, 4096), Extent(file, 8192, (1 << 30) - 8192)
+    places = copying.lay_out([hole, second, first, second])
+    assert places == {first: 0, second: 4096, hole: 8192}
+    assert copying.runs(places) == [copying.Run(file, 0, 0, 8192)]
+    assert copying.lay_out([Extent(file, 1 << 16, 4), Extent(file, 3 << 16, 1 << 16)]) == {
+        Extent(file, 1 << 16, 4): 0,
+        Extent(file, 3 << 16, 1 << 16): 1 << 16,
+    }
+
+
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.EOPNOTSUPP])
+def test_data_are_copied_where_the_kernel_cannot(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "copy_file_range", refuse)
+    model = plain()
+    model.graph.initializer.append(external("w", 3, 200))
+    seen: list[tuple[float, float]] = []
+    storage.save(model, tmp_path / "m.onnx", directory=source, progress=lambda *at: seen.append(at))
+    assert (tmp_path / "m.onnx.data").read_bytes() == bytes(range(3, 203))
+    assert seen == [(200, 200)]
+
+
+def test_a_disk_without_room_is_an_error_before_anything_is_copied(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = os.statvfs(tmp_path)
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((*room[:4], 0, *room[5:])))
+    model = plain()
+    model.graph.initializer.append(external("w", 0, 8))
+    with pytest.raises(OutputError, match=r"m.onnx' needs \d+ bytes, its disk has 0 free; free some"):
+        storage.save(model, tmp_path / "m.onnx", directory=source)
+    assert names(tmp_path) == ["source"]

@@ -50,6 +50,7 @@ def test_a_path_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pyte
         storage.load(tmp_path / "missing.onnx")
     with pytest.raises(ModelError, match=r"is a folder; expected an .onnx file"):
         storage.load(tmp_path)
+    (tmp_path / "model.onnx").touch()
     monkeypatch.setattr(Path, "read_bytes", failing(errno.EACCES))
     with pytest.raises(ModelError, match=r"model.onnx' cannot be read: Permission denied"):
         storage.load(tmp_path / "model.onnx")
@@ -64,6 +65,24 @@ def test_a_model_over_two_gibibytes_is_refused() -> None:
         OutputError, match="larger than 2 GiB, the limit of one file; keep its weights in external data"
     ):
         storage.serialize(Huge())  # type: ignore[arg-type]  two GiB would take seconds
+
+
+def test_a_file_over_two_gibibytes_is_refused_unread(tmp_path: Path) -> None:
+    with (tmp_path / "model.onnx").open("wb") as file:
+        file.truncate(1 << 31)
+    with pytest.raises(ModelError, match="has 2147483648 bytes; one file holds at most 2 GiB"):
+        storage.load(tmp_path / "model.onnx")
+
+
+def test_drafts_of_the_dead_are_removed_and_those_of_the_living_stay(tmp_path: Path) -> None:
+    (tmp_path / ".supernet-onnx.dead.tmp").write_bytes(b"half")
+    (tmp_path / ".supernet-onnx.folder.tmp").mkdir()
+    (tmp_path / ".supernet-onnx.folder.tmp" / "x").touch()
+    (tmp_path / ".supernet-onnx.link.tmp").symlink_to("model.onnx")
+    with storage.scratch(tmp_path) as living:
+        storage.write(tmp_path / "model.onnx", b"new")
+        assert names(tmp_path) == sorted([living.name, ".supernet-onnx.link.tmp", "model.onnx"])
+    assert names(tmp_path) == [".supernet-onnx.link.tmp", "model.onnx"]
 
 
 def test_a_file_is_replaced_whole_and_keeps_its_permissions(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from supernet_onnx.admission.checker import check_operators
 from supernet_onnx.admission.limits import Limits
 from supernet_onnx.admission.structure import check_structure
 from supernet_onnx.errors import ModelError
-from supernet_onnx.extents import check_extents
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -65,5 +64,5 @@ def admit(model: ModelProto, directory: Path | None, limits: Limits, *, allow_li
     except UnicodeDecodeError as error:
         raise ModelError(f"a name is not UTF-8: {error.object[:40]!r}; the file is damaged, write it again") from error
     if directory is not None:
-        check_extents(external, directory, allow_links=allow_links)
+        storage.check_extents(external, directory, allow_links=allow_links)
     check_operators(model)

@@ -73,27 +73,33 @@ def _plain(part: Part) -> list[str]:
 
 
 @contextlib.contextmanager
-def progress(task: str) -> Iterator[Callable[[float], None]]:
+def progress(task: str, *, in_bytes: bool = False) -> Iterator[Callable[..., None]]:
     """Say on stderr what is going on once it takes longer than a second: a bar on a terminal, else one line.
 
     Args:
         task: What is going on.
+        in_bytes: Whether what is done is counted in bytes; the bar shows them.
 
     Yields:
-        A function to call with the part that is done, 0 to 1; until then the bar only shows that something moves.
+        A function to call with what is done and the whole, 1 if it is left out; until then the bar only shows that
+        something moves.
     """
-    done = [0.0]
+    done = [0.0, 1.0]
+
+    def tell(part: float, total: float = 1.0) -> None:
+        done[:] = part, total
+
     finished = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(task, done, finished), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(task, done, finished, in_bytes), daemon=True)
     watcher.start()
     try:
-        yield lambda part: done.__setitem__(0, part)
+        yield tell
     finally:
         finished.set()
         watcher.join()
 
 
-def _watch(task: str, done: Sequence[float], finished: threading.Event) -> None:
+def _watch(task: str, done: Sequence[float], finished: threading.Event, in_bytes: bool) -> None:
     if finished.wait(_PATIENCE):
         return
     if not sys.stderr.isatty():
@@ -101,10 +107,12 @@ def _watch(task: str, done: Sequence[float], finished: threading.Event) -> None:
             click.echo(f"{task} ...", err=True)
         return
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
-    with Progress(console=Console(stderr=True), transient=True, refresh_per_second=_REFRESHES) as bar:
+    columns = [*Progress.get_default_columns(), *([DownloadColumn(), TransferSpeedColumn()] if in_bytes else [])]
+
+    with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=_REFRESHES) as bar:
         row = bar.add_task(task, total=None)
         while not finished.wait(1 / _REFRESHES):
             if done[0] > 0:
-                bar.update(row, total=1.0, completed=done[0])
+                bar.update(row, total=done[1], completed=done[0])

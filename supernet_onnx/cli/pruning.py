@@ -57,10 +57,10 @@ def prune(
 
     That is the branch of largest weight, unless another is selected.
     """
-    from supernet_onnx import pruning, report, supergraph
+    from supernet_onnx import admission, pruning, report
 
     with progress("pruning"):
-        graph = supergraph.read(file)
+        graph = options.read(file)
         output = output or file.with_name(f"{file.stem}.pruned.onnx")
         options.check_dims([graph], dims)
         targets = _targets(graph.model, output) + ([] if save_selection is None else [save_selection])
@@ -68,6 +68,7 @@ def prune(
         _check_pools(graph, file)
         chosen = options.choose(graph, pairs, selection_file)
         subnet = pruning.prune(graph, chosen)
+        admission.admit(subnet, None, options.limits())  # nothing is written that the checker would refuse
     comparison = _verified(graph, chosen, subnet, inputs_file, dims) if verifies else None
     with progress("pricing the subnet"):
         metrics, notes = _priced(subnet, dims)
@@ -122,11 +123,13 @@ def _write(
     from supernet_onnx import storage
 
     before = _size_bytes([file, *storage.data_files(graph.model, file.parent)])
-    with progress("writing"):
-        storage.save(subnet, output, directory=graph.directory)
+    with progress("writing", in_bytes=True) as tell:
+        written = storage.save(
+            subnet, output, directory=graph.directory, allow_links=options.allow_links(), progress=tell
+        )
         if save_selection is not None:
             storage.write(save_selection, chosen.to_json().encode())
-    return before, _size_bytes(_targets(subnet, output))
+    return before, _size_bytes(written)
 
 
 def _targets(model: ModelProto, output: Path) -> list[Path]:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import tempfile
 import warnings
 from itertools import chain, count
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import onnx_ir as ir
@@ -25,6 +23,7 @@ from supernet_onnx.train.marking import BARE_OP, marking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from supernet_onnx.train.example import Example
     from supernet_onnx.train.pool import SuperNetModule
@@ -103,10 +102,10 @@ def write(program: torch.export.ExportedProgram, pools: Mapping[str, SuperNetMod
     if weights < _INLINE_LIMIT:
         storage.save(_mark(ir.to_proto(translated), pools), path)
         return
-    with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=f".{path.name}.") as folder:
-        whole = Path(folder) / "model.onnx"
+    with storage.scratch(path.absolute().parent) as folder:
+        whole = folder / "model.onnx"
         ir.save(translated, whole, external_data="weights.data")
-        storage.save(_mark(storage.load(whole), pools), path, directory=Path(folder))
+        storage.save(_mark(storage.load(whole), pools), path, directory=folder)
 
 
 def _translate(program: torch.export.ExportedProgram) -> ir.Model:

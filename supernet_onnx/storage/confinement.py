@@ -7,12 +7,13 @@ looked at.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from supernet_onnx.errors import ModelError
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from onnx import TensorProto
 
-__all__ = ["Extent", "check_extents", "locate", "open_extent"]
+__all__ = ["DataFile", "Extent", "check_extents", "locate"]
 
 _KEYS: Final = frozenset({"location", "offset", "length", "checksum"})  # all that the ONNX standard knows
 _NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
@@ -32,7 +33,40 @@ _FLAGS: Final = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
+_NO_FILE: Final = (errno.ENXIO, errno.ELOOP, errno.EISDIR)  # a socket, a link that came just now, a folder
 _MAX_DIGITS: Final = 19  # of a 64-bit number
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A regular file that holds external data.
+
+    Attributes:
+        path: With all links resolved.
+        identity: Device and inode, by which it is known again when it is opened later.
+    """
+
+    path: Path
+    identity: tuple[int, int]
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.path.name
+
+    def open(self) -> BinaryIO:
+        """Open the file for reading.
+
+        Raises:
+            ModelError: Another file has taken its place since it was located.
+            OSError: It cannot be opened.
+        """
+        descriptor = os.open(self.path, _FLAGS)
+        status = os.fstat(descriptor)
+        if (status.st_dev, status.st_ino) != self.identity:
+            os.close(descriptor)
+            raise ModelError(f"external data '{self.name}' were replaced while the model was read; try again")
+        return os.fdopen(descriptor, "rb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +74,14 @@ class Extent:
     """Where a tensor's bytes stand.
 
     Attributes:
-        file: The path, with all links resolved.
+        file: A regular file in the model's folder.
         offset: Of the first byte.
         length: In bytes.
-        identity: Device and inode of the file, by which it is known again when it is opened later.
     """
 
-    file: Path
+    file: DataFile
     offset: int
     length: int
-    identity: tuple[int, int]
 
 
 def locate(tensor: TensorProto, directory: Path, *, allow_links: bool = False) -> Extent:
@@ -66,29 +98,8 @@ def locate(tensor: TensorProto, directory: Path, *, allow_links: bool = False) -
     """
     where = _where(tensor)
     parts, start, length = _parsed(tensor)
-    try:
-        root = directory.resolve(strict=True)
-        file = root.joinpath(*parts).resolve(strict=True)
-    except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError
-        problem = error.strerror if isinstance(error, OSError) else "its links go in a circle"
-        raise ModelError(f"{where} cannot be read: {problem}; it belongs beside the model") from error
-    if not allow_links and not file.is_relative_to(root):
-        raise ModelError(
-            f"{where} must be a regular file inside of the model's folder, but is a link to '{file}'; "
-            "copy the file, or pass --allow-links if you trust the model"
-        )
-    try:
-        descriptor = _open(file, root if file.is_relative_to(root) else Path(file.anchor))
-    except OSError as error:
-        if not stat.S_ISREG(_mode(file)):
-            raise ModelError(f"{where} must be a regular file inside of the model's folder") from error
-        raise ModelError(f"{where} cannot be read: {error.strerror}; it belongs beside the model") from error
-    try:
-        status = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        raise ModelError(f"{where} must be a regular file inside of the model's folder")
+    file = _resolved(parts, directory, where, allow_links=allow_links)
+    status = _status(file, directory, where)
     if status.st_nlink > 1 and not allow_links:  # the one way out of the folder that a path does not show
         raise ModelError(
             f"{where} has several hard links and may be a file from elsewhere; copy it, or pass --allow-links if you "
@@ -99,22 +110,41 @@ def locate(tensor: TensorProto, directory: Path, *, allow_links: bool = False) -
     if start > size or end > size:
         edge = f"ends at byte {end}" if end > size else f"starts at byte {start}"
         raise ModelError(f"{where} {edge}, the file has {size}; it is cut short: copy it again")
-    return Extent(file, start, end - start, (status.st_dev, status.st_ino))
+    return Extent(DataFile(file, (status.st_dev, status.st_ino)), start, end - start)
 
 
-def open_extent(extent: Extent) -> int:
-    """Open the file of an extent; the descriptor is the caller's to close.
+def _resolved(parts: tuple[str, ...], directory: Path, where: str, *, allow_links: bool) -> Path:
+    """Follow all links; what they lead to must be inside of the folder."""
+    try:
+        root = directory.resolve(strict=True)
+        file = root.joinpath(*parts).resolve(strict=True)
+    except (OSError, RuntimeError) as error:  # links that go in a circle are a RuntimeError
+        problem = error.strerror if isinstance(error, OSError) else "its links go in a circle"
+        raise ModelError(f"{where} cannot be read: {problem}; it belongs beside the model") from error
+    if not allow_links and not file.is_relative_to(root):
+        raise ModelError(
+            f"{where} must be a regular file inside of the model's folder, but is a link to '{file}'; "
+            "copy the file, or pass --allow-links if you trust the model"
+        )
+    return file
 
-    Raises:
-        ModelError: It is another file than the one that was located.
-        OSError: It cannot be opened.
-    """
-    descriptor = os.open(extent.file, _FLAGS)
-    status = os.fstat(descriptor)
-    if (status.st_dev, status.st_ino) != extent.identity:
-        os.close(descriptor)
-        raise ModelError(f"external data '{extent.file.name}' were replaced while the model was read; try again")
-    return descriptor
+
+def _status(file: Path, directory: Path, where: str) -> os.stat_result:
+    """Open a file and look at what is open, which nobody can exchange any more."""
+    root = directory.resolve()
+    try:
+        descriptor = _open(file, root if file.is_relative_to(root) else Path(file.anchor))
+        try:
+            status = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FILE:
+            raise ModelError(f"{where} cannot be read: {error.strerror}; it belongs beside the model") from error
+        raise ModelError(f"{where} must be a regular file inside of the model's folder") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelError(f"{where} must be a regular file inside of the model's folder")
+    return status
 
 
 def check_extents(tensors: Iterable[TensorProto], directory: Path, *, allow_links: bool = False) -> None:
@@ -130,7 +160,7 @@ def check_extents(tensors: Iterable[TensorProto], directory: Path, *, allow_link
         parts, start, length = _parsed(tensor)
         if os.path.lexists(directory.joinpath(*parts)):
             extent = locate(tensor, directory, allow_links=allow_links)
-            ranges[(str(extent.file),)].append((start, start + extent.length, tensor.name))
+            ranges[(str(extent.file.path),)].append((start, start + extent.length, tensor.name))
         elif length is not None:
             ranges[parts].append((start, start + length, tensor.name))
     for parts, found in ranges.items():
@@ -195,10 +225,3 @@ def _open(file: Path, root: Path) -> int:
         return os.open(name, _FLAGS, dir_fd=current)
     finally:
         os.close(current)
-
-
-def _mode(file: Path) -> int:
-    try:
-        return os.lstat(file).st_mode
-    except OSError:
-        return stat.S_IFREG
