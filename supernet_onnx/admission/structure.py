@@ -49,10 +49,13 @@ def check_structure(model: ModelProto, limits: Limits) -> list[TensorProto]:
     if len(local) < len(model.functions):
         raise ModelError("two local functions have one name; names must be unique")
     for function in model.functions:
+        _Walk(limits, external, local, "a local function").names((function.domain, function.name, function.overload))
         where = f"local function '{function.domain}::{function.name}'"
         key = (function.domain, function.name, function.overload)
         functions[key] = _Walk(limits, external, local, where).body(function)
     walk = _Walk(limits, external, local, "the graph")
+    walk.names(opset.domain for opset in model.opset_import)
+    walk.names(text for entry in model.metadata_props for text in (entry.key, entry.value[:1]))
     main = walk.body(model.graph)
     for info in model.training_info:
         for graph in (info.initialization, info.algorithm):
@@ -81,8 +84,8 @@ class _Walk:
             if isinstance(graph, GraphProto):
                 self._values(graph)
             else:
-                self._names(graph.input, self._where)
-                self._names(graph.output, self._where)
+                self.names(graph.input, self._where)
+                self.names(graph.output, self._where)
                 self._attributes(graph.attribute_proto, self._where)
             for node in graph.node:
                 key = (node.domain, node.op_type, node.overload)
@@ -94,12 +97,9 @@ class _Walk:
 
     def _node(self, node: NodeProto) -> list[GraphProto]:
         inputs, outputs = node.input, node.output
-        if len(inputs) + len(outputs) > 3 or len(node.name) > 256:
-            where = f"{self._where}, node '{node.name[:80]}'"
-            self._limits.check("inputs", max(len(inputs), len(outputs)), where)
-            self._names((node.name,), where)
-        self._names(inputs, self._where)
-        self._names(outputs, self._where)
+        self.names((node.name, node.op_type, node.domain, *inputs, *outputs), self._where)
+        if len(inputs) + len(outputs) > 3:
+            self._limits.check("inputs", max(len(inputs), len(outputs)), f"{self._where}, node '{node.name}'")
         if node.domain == marks.DOMAIN:
             self._pools += 1
             self._limits.check("branches", len(inputs) - 1, f"pool node '{node.name or ''.join(outputs[:1])}'")
@@ -115,6 +115,7 @@ class _Walk:
         seen: set[str] = set()
         for attribute in attributes:
             name, kind = attribute.name, attribute.type
+            self.names((name,), where)
             if not name or name in seen:
                 problem = f"attribute '{name}' is given twice" if name else "an attribute has no name"
                 raise ModelError(f"{where}: {problem}; the file is damaged, write it again")
@@ -138,15 +139,15 @@ class _Walk:
     def _values(self, graph: GraphProto) -> None:
         for values in (graph.input, graph.output, graph.value_info):
             for value in values:
-                self._names((value.name,), self._where)
+                self.names((value.name,), self._where)
                 self._type(value.type, f"{self._where}, tensor '{value.name[:80]}'")
         for tensor in graph.initializer:
             if not tensor.name:
                 raise ModelError(f"{self._where}: an initializer has no name; the file is damaged, write it again")
-            self._names((tensor.name,), self._where)
+            self.names((tensor.name,), self._where)
             self._tensor(tensor, f"initializer '{tensor.name}'")
         for sparse in graph.sparse_initializer:
-            self._names((sparse.values.name,), self._where)
+            self.names((sparse.values.name,), self._where)
             self._tensor(sparse.values, f"sparse initializer '{sparse.values.name}'")
             self._tensor(sparse.indices, f"sparse initializer '{sparse.values.name}', its indices")
             self._dims(sparse.dims, f"sparse initializer '{sparse.values.name}'")
@@ -174,16 +175,21 @@ class _Walk:
             dims = [dim.dim_value for dim in tensor.shape.dim if dim.HasField("dim_value")]
             self._limits.check("rank", len(tensor.shape.dim), where)
             self._dims([dim for dim in dims if dim > 0], where)
-            self._names([dim.dim_param for dim in tensor.shape.dim], where)
+            self.names([dim.dim_param for dim in tensor.shape.dim], where)
 
     def _dims(self, dims: Sequence[int], where: str) -> None:
         self._limits.check("rank", len(dims), where)
         self._limits.check("elements", math.prod(dims), where)
 
-    def _names(self, names: Iterable[str], where: str) -> None:
+    def names(self, names: Iterable[str], where: str = "") -> None:
+        """Check the length of names, and that they are texts."""
         for name in names:
+            if name.__class__ is bytes:  # what protobuf gives for a text that is no text
+                raise ModelError(
+                    f"{where or self._where}: the name {name[:40]!r} is not UTF-8; the file is damaged, write it again"
+                )
             if len(name) > self._limits.names:
-                self._limits.check("names", len(name), f"{where}: the name '{name[:40]}...'")
+                self._limits.check("names", len(name), f"{where or self._where}: the name '{name[:40]}...'")
 
 
 def _check_calls(main: _Body, functions: dict[_Call, _Body], limits: Limits) -> None:

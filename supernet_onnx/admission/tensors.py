@@ -40,11 +40,12 @@ def check_tensor(tensor: TensorProto, where: str) -> None:
     if any(dim < 0 for dim in tensor.dims):
         raise ModelError(f"{where}: dims {list(tensor.dims)[:8]} are negative; the file is damaged, write it again")
     kind = TensorProto.DataType.Name(tensor.data_type)
-    if tensor.data_location == TensorProto.EXTERNAL:
-        if kind == "STRING":
-            raise ModelError(f"{where}: strings cannot be external data; write the model again")
-        return
     used = [field for field in _FIELDS if len(getattr(tensor, field))]
+    if tensor.data_location == TensorProto.EXTERNAL:
+        if kind == "STRING" or used:
+            problem = f"has values in {used[0]}, too" if used else "cannot be one of strings"
+            raise ModelError(f"{where}: stands in another file, and {problem}; write the model again")
+        return
     allowed = ("raw_data",) if kind != "STRING" else ()
     expected_field = _FIELD_OF.get(kind, "int32_data")
     if len(used) > 1 or any(field not in (*allowed, expected_field) for field in used):

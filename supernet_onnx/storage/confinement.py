@@ -182,9 +182,13 @@ def _check_overlaps(file: str, ranges: list[tuple[int, int, str]]) -> None:
 
 def _parsed(tensor: TensorProto) -> tuple[tuple[str, ...], int, int | None]:
     """Return the parts of the path, offset and length; no file is looked at."""
-    where = _where(tensor)
     entries: dict[str, str] = {}
+    where = _where(tensor)
     for entry in tensor.external_data:
+        if bytes in (entry.key.__class__, entry.value.__class__):  # what protobuf gives for a text that is no text
+            raise ModelError(
+                f"tensor '{tensor.name}': the place of its external data is not UTF-8; write the model again"
+            )
         if entry.key not in _KEYS:
             raise ModelError(
                 f"{where} has the key '{entry.key}', expected location, offset, length or checksum; write the model "
