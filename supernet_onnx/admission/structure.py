@@ -184,7 +184,7 @@ class _Walk:
     def names(self, names: Iterable[str], where: str = "") -> None:
         """Check the length of names, and that they are texts."""
         for name in names:
-            if name.__class__ is bytes:  # what protobuf gives for a text that is no text
+            if not isinstance(name, str):  # what protobuf gives for a text that is no text
                 raise ModelError(
                     f"{where or self._where}: the name {name[:40]!r} is not UTF-8; the file is damaged, write it again"
                 )

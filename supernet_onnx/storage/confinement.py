@@ -185,7 +185,7 @@ def _parsed(tensor: TensorProto) -> tuple[tuple[str, ...], int, int | None]:
     entries: dict[str, str] = {}
     where = _where(tensor)
     for entry in tensor.external_data:
-        if bytes in (entry.key.__class__, entry.value.__class__):  # what protobuf gives for a text that is no text
+        if not (isinstance(entry.key, str) and isinstance(entry.value, str)):  # protobuf gives bytes for no text
             raise ModelError(
                 f"tensor '{tensor.name}': the place of its external data is not UTF-8; write the model again"
             )
