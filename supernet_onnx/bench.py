@@ -23,6 +23,7 @@ from supernet_onnx.storage import data_files
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from supernet_onnx.admission import Limits
     from supernet_onnx.diagram import Number
     from supernet_onnx.runtime import Array, Session
     from supernet_onnx.supergraph import SuperGraph
@@ -110,6 +111,8 @@ def time_models(
     seconds: float = SECONDS,
     dims: Mapping[str, int] | None = None,
     inputs: Path | None = None,
+    limits: Limits | None = None,
+    allow_links: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> Benchmark:
     """Time models in onnxruntime: warm up, then rounds in which each runs once, each round starting with the next.
@@ -122,6 +125,8 @@ def time_models(
         seconds: That time, at least five rounds.
         dims: Sizes of the inputs' other symbolic dims, by name.
         inputs: An ``.npz`` file to feed, instead of random values.
+        limits: What a file may not exceed, as in ``supergraph.read``.
+        allow_links: Whether external data may be links to files elsewhere, as there.
         progress: Called with the part of the work that is done, 0 to 1.
 
     Raises:
@@ -129,7 +134,7 @@ def time_models(
         RunError: onnxruntime refuses a model or its inputs; a dim has no size; ``batch`` is given and no model's
             batch is free.
     """
-    graphs = [supergraph.read(path) for path in paths]
+    graphs = [supergraph.read(path, limits=limits, allow_links=allow_links) for path in paths]
     if batch is not None:
         _check_batch(paths, graphs)
     entrants = []

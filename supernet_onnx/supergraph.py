@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
-from supernet_onnx import marks, storage
+from supernet_onnx import admission, marks, storage
 from supernet_onnx.diagram import Diagram, Diagrams
 from supernet_onnx.errors import MarkError
 from supernet_onnx.graph import check_topology, describe, has_subgraphs, reads, subgraphs
@@ -111,26 +111,31 @@ class SuperGraph:
         return self.tensor_conditions.get(tensor, self.diagrams.false)
 
 
-def read(source: ModelProto | Path | str) -> SuperGraph:
+def read(
+    source: ModelProto | Path | str, *, limits: admission.Limits | None = None, allow_links: bool = False
+) -> SuperGraph:
     """Read a marked ONNX model. A model without pools is one too, with ``pools == ()``.
 
     Args:
-        source: A model, or the path of one. External data are not loaded.
+        source: A model, or the path of one, which must pass the gate (``admission``). External data are not loaded.
+        limits: What the file may not exceed; the defaults are far above what honest models have.
+        allow_links: Whether the file's external data may be links to files elsewhere.
 
     Raises:
-        ModelError: The file is missing or no ONNX model, or its graph does not hold together.
+        ModelError: The file is missing, no ONNX model, or does not pass the gate; the graph does not hold together.
         MarkError: A mark is malformed, contradicts another, or stands in a nested graph or local function.
     """
     if isinstance(source, ModelProto):
         model, directory = source, None
     else:
-        model, directory = storage.load(source), Path(source).absolute().parent
+        model = admission.load(source, limits, allow_links=allow_links)
+        directory = Path(source).absolute().parent
     _check_format(model)
     node_reads = tuple(reads(node) for node in model.graph.node)
     check_topology(model.graph, node_reads)
     _check_places(model)
     found = {i: marks.decode(node) for i, node in enumerate(model.graph.node) if marks.is_pool(node)}
-    pools = _pools(model.graph, found, _order(model.graph, node_reads, found), directory)
+    pools = _pools(model.graph, found, _order(model.graph, node_reads, found), directory, allow_links=allow_links)
     diagrams = Diagrams([len(pool.branches) for pool in pools], names=[pool.name for pool in pools])
     levels = {pool.name: level for level, pool in enumerate(pools)}
     node_conditions, tensor_conditions = _sweep(model.graph, node_reads, found, levels, diagrams)
@@ -213,7 +218,7 @@ def _order(graph: GraphProto, node_reads: Sequence[Sequence[str]], found: Mappin
 
 
 def _pools(
-    graph: GraphProto, found: Mapping[int, Mark], order: Sequence[str], directory: Path | None
+    graph: GraphProto, found: Mapping[int, Mark], order: Sequence[str], directory: Path | None, *, allow_links: bool
 ) -> tuple[Pool, ...]:
     """Group the marks by pool name, in this order, and read the weights."""
     groups: dict[str, list[int]] = {name: [] for name in order}
@@ -230,7 +235,8 @@ def _pools(
             _check_same(mark, first, where)
             tensor = initializers.get(node.input[0])
             if tensor is not None and directory is not None and tensor.data_location == TensorProto.EXTERNAL:
-                tensor = storage.with_values(tensor, directory, size_bytes=4 * len(mark.branches))
+                size_bytes = 4 * len(mark.branches)
+                tensor = storage.with_values(tensor, directory, size_bytes=size_bytes, allow_links=allow_links)
             values = marks.weights_values(tensor, where, len(mark.branches)) if tensor is not None else None
             if index != nodes[0] and values != weights:
                 raise MarkError(f"{where}: its weights differ from those of the pool's other nodes")

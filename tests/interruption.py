@@ -36,7 +36,7 @@ def found(path: Path) -> int:
     model = storage.load(path)
     extent = storage.locate(next(storage.external_tensors(model)), path.parent)
     number = int(model.doc_string)
-    assert extent.file.read_bytes() == bytes([number]) * SIZE
+    assert extent.file.path.read_bytes() == bytes([number]) * SIZE
     return number
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -13,7 +13,11 @@ from onnx import GraphProto, ModelProto, TensorProto, helper, parser
 from supernet_onnx import storage
 from supernet_onnx.errors import ModelError, OutputError
 from supernet_onnx.storage import Extent, copying, saving
+from supernet_onnx.storage.confinement import DataFile
 from tests.files import failing, names
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PLAIN = '<ir_version: 10, opset_import: ["" : 20]> g (float[2] x) => (float[2] y) { y = Neg (x) }'
 
@@ -228,7 +232,7 @@ def test_external_data_that_cannot_be_read_are_not_blamed_on_the_output(
 ) -> None:
     model = plain()
     model.graph.initializer.append(external("w", 0, 8))
-    monkeypatch.setattr(Path, "open", failing(errno.EACCES))
+    monkeypatch.setattr(DataFile, "open", failing(errno.EACCES))
     with pytest.raises(ModelError, match=r"external data 'weights.bin' cannot be read: Permission denied"):
         storage.save(model, tmp_path / "model.onnx", directory=source)
     assert names(tmp_path) == ["source"]

@@ -138,9 +138,10 @@ def test_every_string_of_onnx_is_known_to_name_a_tensor_or_not() -> None:
 
 SCRIPT = """
 import hashlib, pathlib, sys
+from onnx import ModelProto
 from supernet_onnx import prune, read
 from supernet_onnx.selection import every
-supergraph = read(pathlib.Path(sys.argv[1]))
+supergraph = read(ModelProto.FromString(pathlib.Path(sys.argv[1]).read_bytes()))  # the gate would refuse so odd a file
 print([hashlib.sha256(prune(supergraph, selection).SerializeToString()).hexdigest() for selection in every(supergraph)])
 """
 

@@ -96,6 +96,9 @@ def _reported(flags: _Flags) -> Iterator[None]:
         hint = f"; see '{context.command_path} --help'" if context else ""
         message = error.format_message().rstrip(".") + hint
         raise _exit(flags, "usage", message, error.exit_code) from error
+    except MemoryError as error:
+        message = "out of memory; the model states tensors that are too large for this machine: see --dim and --limit"
+        raise _exit(flags, "memory", message, SuperNetError.exit_code) from error
     except OSError as error:
         raise _exit(flags, "system", f"the system refuses: {error}", SuperNetError.exit_code) from error
     except Exception as error:  # the last net: a bug of ours must end in one line, too

@@ -26,6 +26,6 @@ def inspect(file: Path, *, as_json: bool) -> None:
     from supernet_onnx import report, selection, supergraph
 
     with progress("reading the model"):
-        graph = supergraph.read(file)
+        graph = options.read(file)
     version, space = supergraph.format_version(graph.model), selection.count(graph)
     show(report.Inspection(file, graph, version, space), as_json=as_json)

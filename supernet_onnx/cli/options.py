@@ -10,6 +10,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from supernet_onnx.admission import Limits
     from supernet_onnx.cost import Metric, Metrics
     from supernet_onnx.selection import Selection
     from supernet_onnx.supergraph import SuperGraph
@@ -17,14 +18,18 @@ if TYPE_CHECKING:
 __all__ = [
     "METRICS",
     "PATH",
+    "allow_links",
     "check_dims",
     "check_targets",
     "choices",
     "choose",
     "common",
     "dims",
+    "gate",
     "inputs",
+    "limits",
     "metrics",
+    "read",
     "selecting",
     "sizes",
 ]
@@ -36,15 +41,82 @@ T = TypeVar("T")
 METRICS: Final = ("params", "macs", "size")
 """What is counted unless the user says otherwise."""
 
+_LIMITS: Final = "supernet_onnx.limits"  # keys of the context's meta
+_LINKS: Final = "supernet_onnx.allow_links"
+
 PATH: Final = click.Path(path_type=Path)
 
 
 def common(command: Callable[P, R]) -> Callable[P, R]:
-    """Add ``--json`` and ``--debug``."""
+    """Add ``--json`` and ``--debug``, and what every model passes: ``gate``."""
+    command = gate(command)
     command = click.option("--debug", is_flag=True, expose_value=False, help="Print tracebacks and onnxruntime's log.")(
         command
     )
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")(command)
+
+
+def gate(command: Callable[P, R]) -> Callable[P, R]:
+    """Add ``--limit`` and ``--allow-links``, for ``read``."""
+    command = click.option(
+        "--allow-links",
+        is_flag=True,
+        expose_value=False,
+        callback=_remember,
+        help="Read external data through links out of the model's folder.",
+    )(command)
+    return click.option(
+        "--limit",
+        "limits",
+        multiple=True,
+        metavar="NAME=VALUE",
+        expose_value=False,
+        callback=_remember,
+        help="Take a model of more bytes, nodes, depth, inputs, rank, elements, names, pools or branches than usual.",
+    )(command)
+
+
+def read(file: Path) -> SuperGraph:
+    """Read a model through the gate, with the limits that the command line sets.
+
+    Raises:
+        ModelError: The file is missing, no ONNX model, or does not pass.
+    """
+    from supernet_onnx import supergraph
+
+    return supergraph.read(file, limits=limits(), allow_links=allow_links())
+
+
+def limits() -> Limits:
+    """Return the limits that ``--limit`` sets.
+
+    Raises:
+        click.BadParameter: There is no such limit.
+    """
+    from supernet_onnx.admission import Limits
+
+    found = Limits()
+    for name, value in click.get_current_context().meta.get(_LIMITS, {}).items():
+        if name not in Limits.names_of_all():
+            raise click.BadParameter(
+                f"there is no limit '{name}'; the limits are: {', '.join(Limits.names_of_all())}",
+                click.get_current_context(),
+                param_hint="--limit",
+            )
+        found = found.with_limit(name, value)
+    return found
+
+
+def allow_links() -> bool:
+    """Tell whether ``--allow-links`` was given."""
+    return bool(click.get_current_context().meta.get(_LINKS, False))
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: bool | Sequence[str]) -> None:
+    if isinstance(value, bool):
+        context.meta[_LINKS] = value
+    else:
+        context.meta[_LIMITS] = _pairs(context, parameter, value, _size, "NAME=VALUE with a value of at least 1")
 
 
 def selecting(command: Callable[P, R]) -> Callable[P, R]:
@@ -238,15 +310,15 @@ def check_targets(
     from supernet_onnx import storage
     from supernet_onnx.errors import OutputError
 
-    read = [path for path in inputs if path is not None]
+    taken = [path for path in inputs if path is not None]
     if supergraph.directory is not None:
-        read += storage.data_files(supergraph.model, supergraph.directory)
+        taken += storage.data_files(supergraph.model, supergraph.directory)
     for path in targets:
         storage.check_target(path)
         if not path.parent.is_dir():
             raise OutputError(f"output '{path}': its folder does not exist; create it first")
         if not force:
-            storage.refuse_overwrite(path, read)
+            storage.refuse_overwrite(path, taken)
     if len({path.resolve() for path in targets}) < len(targets):
         raise OutputError(f"output '{targets[0]}' is named twice; give the selection a file of its own")
 

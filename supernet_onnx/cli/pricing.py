@@ -74,11 +74,11 @@ def cost(
     with pools or without. Counts are for one sample unless --dim binds the batch, or --symbolic leaves it open.
     """
     from supernet_onnx import cost as costs
-    from supernet_onnx import report, supergraph
+    from supernet_onnx import report
 
     metrics = options.metrics(names, modules)
     with progress("pricing the model"):
-        graph = supergraph.read(file)
+        graph = options.read(file)
         options.check_dims([graph], dims)
         chosen, is_chosen = _choose_or_first(graph, pairs, selection_file)
         given = costs.Given(dims=dims, shapes=shapes, values=values, trip_counts=trip_counts, unknown=unknown)

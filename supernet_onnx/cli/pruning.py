@@ -65,10 +65,10 @@ def prune(
 
     That is the branch of largest weight, unless another is selected, or the best branches within budgets.
     """
-    from supernet_onnx import pruning, report, supergraph
+    from supernet_onnx import admission, pruning, report
 
     with progress("pruning"):
-        graph = supergraph.read(file)
+        graph = options.read(file)
         output = output or file.with_name(f"{file.stem}.pruned.onnx")
         options.check_dims([graph], dims)
         targets = _targets(graph.model, output) + ([] if save_selection is None else [save_selection])
@@ -78,6 +78,7 @@ def prune(
         choice = demands.choose(graph, pairs, selection_file, dims) if demands else None
         chosen = choice.selection if choice else options.choose(graph, pairs, selection_file)
         subnet = pruning.prune(graph, chosen)
+        admission.admit(subnet, None, options.limits())  # nothing is written that the checker would refuse
     comparison = _verified(graph, chosen, subnet, inputs_file, dims) if verifies else None
     subnet, batchnorms = calibration.apply(subnet, directory=graph.directory)
     with progress("pricing the subnet"):
@@ -135,7 +136,9 @@ def _write(
 
     before = _size_bytes([file, *storage.data_files(graph.model, file.parent)])
     with progress("writing", in_bytes=True) as tell:
-        written = storage.save(subnet, output, directory=graph.directory, progress=tell)
+        written = storage.save(
+            subnet, output, directory=graph.directory, allow_links=options.allow_links(), progress=tell
+        )
         if save_selection is not None:
             storage.write(save_selection, chosen.to_json().encode())
     return before, _size_bytes(written)

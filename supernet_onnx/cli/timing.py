@@ -46,13 +46,15 @@ def bench(
     if rounds is not None and seconds is not None:
         raise click.UsageError("--rounds and --seconds exclude each other; give one")
     from supernet_onnx import bench as benchmark
-    from supernet_onnx import report, supergraph
+    from supernet_onnx import report
 
     with progress("measuring") as done:
         if dims:
-            options.check_dims([supergraph.read(file) for file in files], dims)
+            options.check_dims([options.read(file) for file in files], dims)
         found = benchmark.time_models(
             files,
+            limits=options.limits(),
+            allow_links=options.allow_links(),
             batch=batch,
             threads=threads,
             rounds=rounds,

@@ -47,12 +47,12 @@ def verify(
     The supernet runs with one-hot weights on the selection. Every output is compared on random inputs; an element
     passes if |subnet - supernet| <= atol + rtol * |supernet|. The exit code is 1 if one does not.
     """
-    from supernet_onnx import report, runtime, storage, supergraph
+    from supernet_onnx import admission, report, runtime
 
     with progress("verifying"):
-        graph = supergraph.read(supernet)
+        graph = options.read(supernet)
         options.check_dims([graph], dims)
-        storage.load(subnet)  # its errors are better than onnxruntime's
+        admission.load(subnet, options.limits(), allow_links=options.allow_links())
         chosen = options.choose(graph, pairs, selection_file)
         comparison = runtime.verify(
             graph,

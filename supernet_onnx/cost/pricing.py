@@ -222,10 +222,12 @@ def by_operator(
     graph = resolve_calls(supergraph, _bindings(dims, shapes, values, trip_counts))
     bills = _bills(graph, metrics, unknown)
     nodes, choices = graph.supergraph.graph.node, selection.indices
-    counts: Counter[str] = Counter()
-    for index, condition in enumerate(graph.supergraph.node_conditions):
-        if index not in graph.supergraph.marks and condition.at(choices):
-            counts[_operator(nodes[index])] += 1
+    live = {
+        index
+        for index, condition in enumerate(graph.supergraph.node_conditions)
+        if index not in graph.supergraph.marks and condition.at(choices)
+    }
+    counts = Counter(_operator(nodes[index]) for index in live)
     found = {operator: OperatorCost(operator, count, dict.fromkeys(bills, 0)) for operator, count in counts.items()}
     for name, (_, bill) in bills.items():
         of_node: dict[int, Number] = {}
@@ -233,6 +235,8 @@ def by_operator(
             if node is not None and condition.at(choices):
                 of_node[node] = of_node.get(node, 0) + amount
         for node, amount in of_node.items():
+            if node not in live:
+                continue  # memory that is held while a node of another branch would run
             amounts = found[_operator(nodes[node])].amounts
             amounts[name] = amounts[name] + amount if bill.combine == "sum" else max(amounts[name], amount)
     first = next(iter(bills), None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from supernet_onnx.storage.extents import Extent, data_files, external_tensors, locate, with_values
+from supernet_onnx.storage.confinement import Extent, check_extents, locate
+from supernet_onnx.storage.extents import data_files, external_tensors, with_values
 from supernet_onnx.storage.loading import load, serialize
 from supernet_onnx.storage.locking import scratch
 from supernet_onnx.storage.saving import save
@@ -10,6 +11,7 @@ from supernet_onnx.storage.writing import check_target, refuse_overwrite, write
 
 __all__ = [
     "Extent",
+    "check_extents",
     "check_target",
     "data_files",
     "external_tensors",

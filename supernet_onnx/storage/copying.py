@@ -13,9 +13,8 @@ from supernet_onnx.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
-    from supernet_onnx.storage.extents import Extent
+    from supernet_onnx.storage.confinement import DataFile, Extent
 
 __all__ = ["Progress", "Run", "copy", "lay_out", "runs"]
 
@@ -41,7 +40,7 @@ class Run:
         length: In bytes.
     """
 
-    file: Path
+    file: DataFile
     offset: int
     target: int
     length: int
@@ -81,7 +80,7 @@ def runs(places: Mapping[Extent, int]) -> list[Run]:
     found: list[Run] = []
     for file, group in itertools.groupby(joined, key=lambda run: run.file):
         try:
-            with file.open("rb") as source:
+            with file.open() as source:
                 found += [part for run in group for part in _without_holes(source.fileno(), run)]
         except OSError as error:
             raise _unreadable(file, error) from error
@@ -103,7 +102,7 @@ def copy(pieces: list[Run], target: int, progress: Progress | None = None) -> No
     total, done = sum(run.length for run in pieces), 0
     for file, group in itertools.groupby(pieces, key=lambda run: run.file):
         try:
-            source = file.open("rb")
+            source = file.open()
         except OSError as error:
             raise _unreadable(file, error) from error
         with source:
@@ -163,5 +162,5 @@ def _step(source: int, target: int, offset: int, place: int, length: int) -> int
     return written
 
 
-def _unreadable(file: Path, error: OSError) -> ModelError:
+def _unreadable(file: DataFile, error: OSError) -> ModelError:
     return ModelError(f"external data '{file.name}' cannot be read: {error.strerror}")

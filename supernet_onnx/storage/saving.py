@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Final
 from onnx import ModelProto, StringStringEntryProto
 
 from supernet_onnx.errors import ModelError, OutputError
+from supernet_onnx.storage.confinement import locate
 from supernet_onnx.storage.copying import copy, lay_out, runs
-from supernet_onnx.storage.extents import data_files, external_tensors, locate
+from supernet_onnx.storage.extents import data_files, external_tensors
 from supernet_onnx.storage.loading import load, serialize
 from supernet_onnx.storage.locking import locked
 from supernet_onnx.storage.writing import Draft, drafts, publish
@@ -27,8 +28,8 @@ from supernet_onnx.storage.writing import Draft, drafts, publish
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from supernet_onnx.storage.confinement import Extent
     from supernet_onnx.storage.copying import Progress, Run
-    from supernet_onnx.storage.extents import Extent
 
 __all__ = ["save"]
 
@@ -36,7 +37,12 @@ _CHUNK: Final = 1 << 20
 
 
 def save(
-    model: ModelProto, path: Path | str, *, directory: Path | None = None, progress: Progress | None = None
+    model: ModelProto,
+    path: Path | str,
+    *,
+    directory: Path | None = None,
+    allow_links: bool = False,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Write a model, and the external data that it names to one file beside it, ``NAME.data``.
 
@@ -47,6 +53,7 @@ def save(
         model: What to write; it is not changed.
         path: Where. Existing files are replaced, never appended to; of a link, the link is.
         directory: The folder that the model's external data are relative to.
+        allow_links: Whether they may be links to files elsewhere.
         progress: Called now and then with the bytes of external data that are copied, and all of them.
 
     Returns:
@@ -62,7 +69,7 @@ def save(
         raise ModelError("the model has external data but was never a file; load their values into the model first")
     if directory is None or not tensors:
         return _save_alone(model, path)
-    extents = [locate(tensor, directory) for tensor in tensors]
+    extents = [locate(tensor, directory, allow_links=allow_links) for tensor in tensors]
     places = lay_out(extents)
     moved = ModelProto()
     moved.CopyFrom(model)
@@ -95,7 +102,7 @@ def _publish_pair(
     new: Draft, data: Draft, path: Path, model: ModelProto, offsets: list[int], extents: list[Extent]
 ) -> list[Path]:
     """Name the data, write the model that reads them by that name, and give both their places."""
-    sources = {extent.file for extent in extents}
+    sources = {extent.file.path for extent in extents}
     old = _data_of(path)
     name = _same(data, path, model, offsets, extents, old)
     is_kept = name is not None

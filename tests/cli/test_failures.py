@@ -74,7 +74,7 @@ def test_without_a_verb_the_help_is_shown() -> None:
 
 
 def test_a_bug_is_one_line_that_says_what_to_do(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(path: Path) -> None:
+    def fail(path: Path, **_: object) -> None:
         raise KeyError("oops")
 
     monkeypatch.setattr(supergraph, "read", fail)
@@ -101,7 +101,7 @@ def test_a_folder_by_its_shortest_name_is_no_bug(monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_interruption_is_one_line(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(path: Path) -> None:
+    def interrupt(path: Path, **_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(supergraph, "read", interrupt)

@@ -1,0 +1,114 @@
+"""onnx's own checker, with strict shape inference, on a copy without weights."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Final
+
+import onnx
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+
+from supernet_onnx.errors import ModelError
+from supernet_onnx.graph import has_subgraphs, subgraphs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["check_operators"]
+
+_SMALL: Final = 1024  # elements; larger constants hold no shapes
+_CONTEXT: Final = re.compile(r"\s*==> Context:.*", re.DOTALL)
+
+
+def check_operators(model: ModelProto) -> None:
+    """Let onnx check a model: operators, attributes, scopes of names, and that operands fit together.
+
+    It sees no weights, so that size does not matter, and no declared shapes but those of the inputs: shapes that are
+    declared further on are false in honest models, and nothing here believes them.
+
+    Args:
+        model: Not changed. It has passed all other checks, for onnx recurses as deep as the model.
+
+    Raises:
+        ModelError: The checker refuses the model.
+    """
+    bare = _bare(model)
+    try:
+        onnx.checker.check_model(bare)
+        outputs = [_without_shape(value) for value in bare.graph.output]
+        del bare.graph.output[:]
+        bare.graph.output.extend(outputs)
+        onnx.shape_inference.infer_shapes(bare, check_type=True, strict_mode=True)  # what full_check adds
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        cause = " ".join(_CONTEXT.sub("", str(error)).split())
+        raise ModelError(f"onnx's checker refuses the model: {cause[:600]}; mend it where it was made") from error
+
+
+def _bare(model: ModelProto) -> ModelProto:
+    bare = ModelProto(ir_version=model.ir_version)
+    bare.opset_import.extend(model.opset_import)
+    bare.functions.extend(model.functions)
+    source, graph = model.graph, bare.graph
+    graph.name = source.name or "graph"  # an empty one is refused, and hurts nobody
+    graph.node.extend(source.node)
+    _strip(graph.node)
+    stored = {tensor.name for tensor in source.initializer}
+    for tensor in source.initializer:
+        if math.prod(tensor.dims) > _SMALL or tensor.data_location == TensorProto.EXTERNAL:
+            graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+            stored.discard(tensor.name)
+        else:
+            graph.initializer.append(tensor)
+    present = {value.name for value in graph.input}
+    for sparse in source.sparse_initializer:
+        graph.input.append(
+            helper.make_tensor_value_info(sparse.values.name, sparse.values.data_type, list(sparse.dims))
+        )
+        present.add(sparse.values.name)
+    graph.input.extend(value for value in source.input if value.name not in present)
+    graph.output.extend(source.output)
+    for value in graph.output:
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.shape.SetInParent()  # the checker wants one, but some honest models state none
+    return bare
+
+
+def _strip(nodes: Iterable[NodeProto]) -> None:
+    """Forget declared shapes in nested graphs, and let Constant nodes of external values be of no stated shape."""
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.TENSOR and attribute.t.data_location == TensorProto.EXTERNAL:
+                kind = attribute.t.data_type
+                node.CopyFrom(_stand_in(node, kind))
+                break
+        if has_subgraphs(node):
+            for graph in subgraphs(node):
+                _forget(graph)
+                _strip(graph.node)
+
+
+def _stand_in(node: NodeProto, kind: int) -> NodeProto:
+    """Return a Constant of no elements' worth of bytes that stands for one whose values are in a file."""
+    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
+        raise ModelError(
+            f"node '{node.name}' ({node.op_type}) keeps an attribute in external data; only Constant nodes and "
+            "initializers may: write the model with its values inside"
+        )
+    empty = TensorProto(data_type=kind, dims=[0])
+    return helper.make_node("Constant", [], list(node.output), name=node.name, value=empty)
+
+
+def _forget(graph: GraphProto) -> None:
+    del graph.value_info[:]
+    outputs = [_without_shape(value) for value in graph.output]
+    del graph.output[:]
+    graph.output.extend(outputs)
+
+
+def _without_shape(value: ValueInfoProto) -> ValueInfoProto:
+    copy = ValueInfoProto()
+    copy.CopyFrom(value)
+    if copy.type.HasField("tensor_type"):
+        copy.type.tensor_type.ClearField("shape")
+    return copy
