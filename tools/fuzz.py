@@ -78,7 +78,8 @@ def problem_of(verb: str, case: Path) -> tuple[int, str]:
     text = result.stdout + result.stderr
     if result.exit_code not in (0, 1, 2):
         return result.exit_code, f"exit code {result.exit_code}: {text.strip()[-400:]}"
-    if "Traceback" in text or (result.exit_code and result.stderr.count("\n") > 1 and "error: " in result.stderr):
+    lines = [line for line in result.stderr.splitlines() if not line.endswith(" ...")]  # those tell of progress
+    if "Traceback" in text or (result.exit_code and len(lines) > 1):
         return result.exit_code, f"more than one line: {text.strip()[-400:]}"
     if any(char in text for char in ("\x1b", "\u202e")):
         return result.exit_code, "control characters reach the terminal"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Inference", "contradiction", "infer", "infer_graph"]
 
+_CONFUSED: Final = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _HIDDEN: Final = "supernet_onnx.hidden"
 _MAX_ROUNDS: Final = 64  # each round resolves a link of a chain of computed shapes, all chains at once
 
@@ -129,11 +130,11 @@ def _infer_symbolically(model: ModelProto) -> ModelProto:
     logger.setLevel(logging.ERROR)  # it warns about what is no concern of shapes
     try:
         refined = onnx_shape_inference.infer_symbolic_shapes(onnx_ir.from_proto(hidden), warn_on_missing=False)
-    except (onnx_ir.serde.SerdeError, onnx_shape_inference.OpUsageError, onnx_shape_inference.ShapeInferenceError):
+        proto: ModelProto = onnx_ir.to_proto(refined)
+    except (onnx_ir.serde.SerdeError, onnx_shape_inference.OpUsageError, *_CONFUSED):  # it gives up, or is confused
         return model
     finally:
         logger.setLevel(level)
-    proto: ModelProto = onnx_ir.to_proto(refined)
     _rename_domain(proto.graph, _HIDDEN, "com.microsoft")
     try:
         onnx.shape_inference.infer_shapes(proto, check_type=False, strict_mode=True, data_prop=True)
