@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import onnx
 import onnxruntime
 import pytest
 
@@ -16,6 +15,8 @@ from tests.cli.calling import call, record
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import onnx
 
 
 def test_memory_by_operator_passes_over_the_nodes_of_other_branches(tmp_path: Path) -> None:
