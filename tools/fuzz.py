@@ -14,7 +14,9 @@ import faulthandler
 import importlib.util
 import multiprocessing
 import os
+import pkgutil
 import platform
+import random
 import resource
 import signal
 import sys
@@ -29,10 +31,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the seeds and mutations
 
 import onnx
 from click.testing import CliRunner
+from google.protobuf.message import DecodeError
 
 import supernet_onnx
 from supernet_onnx.cli import main as program
-from tests.mutations import mutant, seeds, write
+from tests.mutations import CHANGES, mutant, seeds, write
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -78,7 +81,8 @@ def problem_of(verb: str, case: Path) -> tuple[int, str]:
     text = result.stdout + result.stderr
     if result.exit_code not in (0, 1, 2):
         return result.exit_code, f"exit code {result.exit_code}: {text.strip()[-400:]}"
-    if "Traceback" in text or (result.exit_code and result.stderr.count("\n") > 1 and "error: " in result.stderr):
+    lines = [line for line in result.stderr.splitlines() if not line.endswith(" ...")]  # those tell of progress
+    if "Traceback" in text or (result.exit_code and len(lines) > 1):
         return result.exit_code, f"more than one line: {text.strip()[-400:]}"
     if any(char in text for char in ("\x1b", "\u202e")):
         return result.exit_code, "control characters reach the terminal"
@@ -173,8 +177,10 @@ def guided(seconds: int) -> int:
         for name in list(sys.modules):
             if name.partition(".")[0] == "supernet_onnx":
                 del sys.modules[name]
-        from supernet_onnx.cli import main as instrumented
-    globals()["program"] = instrumented
+        for found in pkgutil.walk_packages(supernet_onnx.__path__, "supernet_onnx."):
+            if not found.name.startswith(("supernet_onnx.train", "supernet_onnx.__main__")):
+                importlib.import_module(found.name)
+    globals()["program"] = importlib.import_module("supernet_onnx.cli").main
     folder = Path(tempfile.mkdtemp(prefix="supernet-onnx-fuzz."))
     corpus = folder / "corpus"
     corpus.mkdir()
@@ -189,8 +195,20 @@ def guided(seconds: int) -> int:
         if problem:
             raise RuntimeError(f"{verb}: {problem}")
 
+    def mutate(data: bytes, max_size: int, seed: int) -> bytes:
+        model, rng = onnx.ModelProto(), random.Random(seed)
+        try:
+            model.ParseFromString(data[1:])
+            if rng.random() < 0.3:
+                raise ValueError
+            rng.choice(CHANGES)(model, rng)
+            changed = bytes([rng.randrange(256)]) + model.SerializeToString()
+        except (DecodeError, ValueError, TypeError, UnicodeError):  # broken already, or not to be: change bytes
+            return bytes(atheris.Mutate(data, max_size))
+        return changed[:max_size]
+
     options = [f"-max_total_time={seconds}", f"-max_len={FUZZ_BYTES}", f"-timeout={int(SECONDS)}", "-rss_limit_mb=0"]
-    atheris.Setup([sys.argv[0], *options, f"-artifact_prefix={folder}/", str(corpus)], target)
+    atheris.Setup([sys.argv[0], *options, f"-artifact_prefix={folder}/", str(corpus)], target, custom_mutator=mutate)
     atheris.Fuzz()
     return 0
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_operators"]
 
+_HIDING: Final = "supernet_onnx.hiding"
 _SMALL: Final = 1024  # elements; larger constants hold no shapes
 _CONTEXT: Final = re.compile(r"\s*==> Context:.*", re.DOTALL)
 
@@ -35,11 +36,7 @@ def check_operators(model: ModelProto) -> None:
     """
     bare = _bare(model)
     try:
-        onnx.checker.check_model(bare)
-        outputs = [_without_shape(value) for value in bare.graph.output]
-        del bare.graph.output[:]
-        bare.graph.output.extend(outputs)
-        onnx.shape_inference.infer_shapes(bare, check_type=True, strict_mode=True)  # what full_check adds
+        onnx.checker.check_model(bare, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         cause = " ".join(_CONTEXT.sub("", str(error)).split())
         raise ModelError(f"onnx's checker refuses the model: {cause[:600]}; mend it where it was made") from error
@@ -50,7 +47,7 @@ def _bare(model: ModelProto) -> ModelProto:
     bare.opset_import.extend(model.opset_import)
     bare.functions.extend(model.functions)
     source, graph = model.graph, bare.graph
-    graph.name = source.name or "graph"  # an empty one is refused, and hurts nobody
+    graph.name = source.name
     graph.node.extend(source.node)
     _strip(graph.node)
     stored = {tensor.name for tensor in source.initializer}
@@ -67,17 +64,27 @@ def _bare(model: ModelProto) -> ModelProto:
         )
         present.add(sparse.values.name)
     graph.input.extend(value for value in source.input if value.name not in present)
-    graph.output.extend(source.output)
-    for value in graph.output:
-        if value.type.HasField("tensor_type"):
-            value.type.tensor_type.shape.SetInParent()  # the checker wants one, but some honest models state none
+    _hide_outputs(bare, source)
     return bare
+
+
+def _hide_outputs(bare: ModelProto, source: GraphProto) -> None:
+    """Let an unknown operator stand between what nodes make and what the graph's outputs are declared to be."""
+    for name, value in {value.name: value for value in source.output}.items():
+        bare.graph.node.add(op_type="Output", domain=_HIDING, input=[name], output=[f"\0{name}"])
+        output = bare.graph.output.add()
+        output.CopyFrom(value)
+        output.name = f"\0{name}"  # no tensor is named so
+    bare.opset_import.add(domain=_HIDING, version=1)
 
 
 def _strip(nodes: Iterable[NodeProto]) -> None:
     """Forget declared shapes in nested graphs, and let Constant nodes of external values be of no stated shape."""
     for node in nodes:
-        for attribute in node.attribute:
+        attributes = node.attribute
+        if not attributes:
+            continue
+        for attribute in attributes:
             if attribute.type == AttributeProto.TENSOR and attribute.t.data_location == TensorProto.EXTERNAL:
                 kind = attribute.t.data_type
                 node.CopyFrom(_stand_in(node, kind))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -88,23 +89,30 @@ class _Walk:
                 self.names(graph.output, self._where)
                 self._attributes(graph.attribute_proto, self._where)
             for node in graph.node:
-                key = (node.domain, node.op_type, node.overload)
-                if key in self._local:
+                if self._local and (key := (node.domain, node.op_type, node.overload)) in self._local:
                     found.calls.append(key)
-                waiting.extend((inner, depth + 1) for inner in self._node(node))
+                if inner := self._node(node):
+                    waiting.extend((graph, depth + 1) for graph in inner)
         self._limits.check("pools", self._pools, self._where)
         return found
 
     def _node(self, node: NodeProto) -> list[GraphProto]:
-        inputs, outputs = node.input, node.output
-        self.names((node.name, node.op_type, node.domain, *inputs, *outputs), self._where)
-        if len(inputs) + len(outputs) > 3:
-            self._limits.check("inputs", max(len(inputs), len(outputs)), f"{self._where}, node '{node.name}'")
-        if node.domain == marks.DOMAIN:
+        """Check a node and return the graphs in its attributes. This runs for every node of large models."""
+        name, kind, domain, inputs, outputs = node.name, node.op_type, node.domain, node.input, node.output
+        try:
+            length = len("".join((name, kind, domain, *inputs, *outputs)))
+        except TypeError:  # a name is no text
+            length = sys.maxsize
+        if length > self._limits.names:
+            self.names((name, kind, domain, *inputs, *outputs))
+        most = len(inputs)
+        if most > 1 or len(outputs) > 1:
+            self._limits.check("inputs", max(most, len(outputs)), f"{self._where}, node '{name}'")
+        if domain == marks.DOMAIN:
             self._pools += 1
-            self._limits.check("branches", len(inputs) - 1, f"pool node '{node.name or ''.join(outputs[:1])}'")
-        if not node.op_type:
-            raise ModelError(f"{self._where}, node '{node.name or ''.join(outputs[:1])}' has no operator type")
+            self._limits.check("branches", most - 1, f"pool node '{name or ''.join(outputs[:1])}'")
+        if not kind:
+            raise ModelError(f"{self._where}, node '{name or ''.join(outputs[:1])}' has no operator type")
         if not node.attribute:
             return []
         return self._attributes(node.attribute, f"{self._where}, node '{node.name or ''.join(outputs[:1])}'")
@@ -142,10 +150,11 @@ class _Walk:
                 self.names((value.name,), self._where)
                 self._type(value.type, f"{self._where}, tensor '{value.name[:80]}'")
         for tensor in graph.initializer:
-            if not tensor.name:
+            name = tensor.name
+            if not name:
                 raise ModelError(f"{self._where}: an initializer has no name; the file is damaged, write it again")
-            self.names((tensor.name,), self._where)
-            self._tensor(tensor, f"initializer '{tensor.name}'")
+            self.names((name,))
+            self._tensor(tensor, f"initializer '{name}'")
         for sparse in graph.sparse_initializer:
             self.names((sparse.values.name,), self._where)
             self._tensor(sparse.values, f"sparse initializer '{sparse.values.name}'")
@@ -178,8 +187,9 @@ class _Walk:
             self.names([dim.dim_param for dim in tensor.shape.dim], where)
 
     def _dims(self, dims: Sequence[int], where: str) -> None:
-        self._limits.check("rank", len(dims), where)
-        self._limits.check("elements", math.prod(dims), where)
+        if dims:
+            self._limits.check("rank", len(dims), where)
+            self._limits.check("elements", math.prod(dims), where)
 
     def names(self, names: Iterable[str], where: str = "") -> None:
         """Check the length of names, and that they are texts."""

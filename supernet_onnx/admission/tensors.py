@@ -27,6 +27,11 @@ _FIELD_OF: Final = {
     "INT64": "int64_data",
     "STRING": "string_data",
 }  # every other type stands in int32_data
+_KINDS: Final = {
+    dtype: (kind, _BITS.get(kind, 8), _FIELD_OF.get(kind, "int32_data"))
+    for kind, dtype in TensorProto.DataType.items()
+    if dtype != TensorProto.UNDEFINED
+}
 
 
 def check_tensor(tensor: TensorProto, where: str) -> None:
@@ -35,33 +40,29 @@ def check_tensor(tensor: TensorProto, where: str) -> None:
     Raises:
         ModelError: The type is unknown, a dim is negative, or the data are not as many as the dims say.
     """
-    if tensor.data_type not in TensorProto.DataType.values() or tensor.data_type == TensorProto.UNDEFINED:
+    if tensor.data_type not in _KINDS:
         raise ModelError(f"{where}: type {tensor.data_type} is unknown; the file is damaged, or onnx must be updated")
-    if any(dim < 0 for dim in tensor.dims):
-        raise ModelError(f"{where}: dims {list(tensor.dims)[:8]} are negative; the file is damaged, write it again")
-    kind = TensorProto.DataType.Name(tensor.data_type)
+    dims = tensor.dims
+    if dims and min(dims) < 0:
+        raise ModelError(f"{where}: dims {list(dims)[:8]} are negative; the file is damaged, write it again")
+    kind, bits, own = _KINDS[tensor.data_type]
     used = [field for field in _FIELDS if len(getattr(tensor, field))]
     if tensor.data_location == TensorProto.EXTERNAL:
         if kind == "STRING" or used:
             problem = f"has values in {used[0]}, too" if used else "cannot be one of strings"
             raise ModelError(f"{where}: stands in another file, and {problem}; write the model again")
         return
-    allowed = ("raw_data",) if kind != "STRING" else ()
-    expected_field = _FIELD_OF.get(kind, "int32_data")
-    if len(used) > 1 or any(field not in (*allowed, expected_field) for field in used):
-        raise ModelError(
-            f"{where}: its values stand in {' and '.join(used)}, expected {expected_field}; the file is damaged"
-        )
-    numel = math.prod(tensor.dims)
-    bits = _BITS.get(kind, 8)
+    if used and (len(used) > 1 or used[0] not in ("raw_data" if kind != "STRING" else own, own)):
+        raise ModelError(f"{where}: its values stand in {' and '.join(used)}, expected {own}; the file is damaged")
+    numel = math.prod(dims)
     if used == ["raw_data"]:
         expected, found, unit = -(-numel * bits // 8), len(tensor.raw_data), "bytes"
     else:
         each = 2 if kind.startswith("COMPLEX") else 1
         expected = -(-numel * bits // 8) if bits < 8 else numel * each
-        found, unit = len(getattr(tensor, expected_field)), "values"
+        found, unit = len(getattr(tensor, own)), "values"
     if found != expected:
         raise ModelError(
-            f"{where}: dims {list(tensor.dims)[:8]} of {kind.lower()} take {expected} {unit}, it has {found}; "
+            f"{where}: dims {list(dims)[:8]} of {kind.lower()} take {expected} {unit}, it has {found}; "
             "the file is damaged, write it again"
         )

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Inference", "contradiction", "infer", "infer_graph"]
 
+_CONFUSED: Final = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _HIDDEN: Final = "supernet_onnx.hidden"
+_LONG: Final = 1 << 20
 _MAX_ROUNDS: Final = 64  # each round resolves a link of a chain of computed shapes, all chains at once
 
 
@@ -68,7 +70,10 @@ def infer_graph(model: ModelProto, bindings: Bindings) -> Inference:
     skeleton = skeleton_of(model, bindings)
     names = frozenset(declared_dims(model.graph))
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
-    inferred = _infer(skeleton)
+    inferred = _infer(skeleton, propagate=False)
+    propagate = not _has_long_vectors(inferred.graph)
+    if propagate:
+        inferred = _infer(inferred)
     was_symbolic = False
     has_conditions = any(map(has_subgraphs, model.graph.node))  # it matters whether these are known, too
     for _ in range(_MAX_ROUNDS):
@@ -76,7 +81,7 @@ def infer_graph(model: ModelProto, bindings: Bindings) -> Inference:
             break
         has_conditions = False
         if fill(inferred.graph, opset):
-            inferred = _infer(inferred)
+            inferred = _infer(inferred, propagate=propagate)
         elif not was_symbolic:
             was_symbolic = True
             inferred = _infer_symbolically(inferred)
@@ -103,11 +108,23 @@ def contradiction(model: ModelProto, bindings: Bindings) -> str | None:
     return None
 
 
-def _infer(model: ModelProto) -> ModelProto:
+def _infer(model: ModelProto, *, propagate: bool = True) -> ModelProto:
     try:
-        return onnx.shape_inference.infer_shapes(model, check_type=False, strict_mode=False, data_prop=True)
+        return onnx.shape_inference.infer_shapes(model, check_type=False, strict_mode=False, data_prop=propagate)
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
         raise ModelError(f"shapes cannot be inferred: {' '.join(str(error).split())}") from error
+
+
+def _has_long_vectors(graph: GraphProto) -> bool:
+    """Tell whether a tensor of one dim is too long to be a shape.
+
+    Where onnx propagates the values of shapes, it keeps an object for each element of every such tensor.
+    """
+    for value in (*graph.input, *graph.value_info):
+        dims = value.type.tensor_type.shape.dim
+        if len(dims) == 1 and dims[0].dim_value > _LONG:
+            return True
+    return False
 
 
 def _infer_symbolically(model: ModelProto) -> ModelProto:
@@ -129,11 +146,11 @@ def _infer_symbolically(model: ModelProto) -> ModelProto:
     logger.setLevel(logging.ERROR)  # it warns about what is no concern of shapes
     try:
         refined = onnx_shape_inference.infer_symbolic_shapes(onnx_ir.from_proto(hidden), warn_on_missing=False)
-    except (onnx_ir.serde.SerdeError, onnx_shape_inference.OpUsageError, onnx_shape_inference.ShapeInferenceError):
+        proto: ModelProto = onnx_ir.to_proto(refined)
+    except (onnx_ir.serde.SerdeError, onnx_shape_inference.OpUsageError, *_CONFUSED):  # it gives up, or is confused
         return model
     finally:
         logger.setLevel(level)
-    proto: ModelProto = onnx_ir.to_proto(refined)
     _rename_domain(proto.graph, _HIDDEN, "com.microsoft")
     try:
         onnx.shape_inference.infer_shapes(proto, check_type=False, strict_mode=True, data_prop=True)

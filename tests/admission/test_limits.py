@@ -28,7 +28,7 @@ __all__ = ["flat"]
         ("inputs", 4),
         ("rank", 4),
         ("elements", 1 * 3 * 8 * 8),
-        ("names", len("supernet_onnx")),
+        ("names", len("GlobalAveragePool")),
         ("pools", 1),
         ("branches", 3),
     ],
