@@ -258,6 +258,7 @@ def test_a_selection_made_for_another_supergraph_is_refused() -> None:
 
 def test_a_model_without_pools_is_refused() -> None:
     model = graphs.marked("y = Neg (x)")
+    del model.metadata_props[:]
     with pytest.raises(MarkError, match=r"the model has no pool, .* export it with SuperNet.export_onnx"):
         prune(read(model), Selection((), (), ()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import signal
@@ -50,7 +51,9 @@ def test_a_terminal_gets_tables_that_fold_long_names_to_its_width(tmp_path: Path
 
 
 def test_an_interrupt_signal_ends_the_program_with_one_line(flat: Path) -> None:
-    with subprocess.Popen([*PROGRAM, "bench", flat, "--seconds", "60"], stderr=PIPE, text=True) as program:
+    command = [*PROGRAM, "bench", flat, "--seconds", "60"]
+    heeds = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # tests in the background ignore it
+    with subprocess.Popen(command, stderr=PIPE, text=True, preexec_fn=heeds) as program:
         assert program.stderr is not None
         assert program.stderr.readline() == "measuring ...\n"
         program.send_signal(signal.SIGINT)
