@@ -20,10 +20,12 @@ BLOCKS = dict(re.findall(r"<!-- run: (\w+) -->\n```python\n(.*?)```", README, re
 def test_the_examples_run_in_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert list(BLOCKS) == ["train", "prune", "costs"]
+    assert list(BLOCKS) == ["train", "choose", "prune", "costs"]
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     exec(compile(BLOCKS["train"], "README.md", "exec"), names)
+    exec(compile(BLOCKS["choose"], "README.md", "exec"), names)
+    assert all(budget.slack >= 0 for budget in names["choice"].budgets)
     assert supernet_onnx.read("model.onnx").pools[0].name == "conv"
     exec(compile(BLOCKS["prune"], "README.md", "exec"), {})
     biggest = 32 * 32 * 25 * 16 * 16
