@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from supernet_onnx.supergraph import Pool, SuperGraph
 
-__all__ = ["Selection", "argmax", "check", "choices", "count", "every", "from_json", "parse", "resolve", "sample"]
+__all__ = ["Selection", "argmax", "check", "choices", "count", "every", "find", "from_json", "resolve", "sample"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +57,31 @@ def resolve(supergraph: SuperGraph, choices: Mapping[str, int | str]) -> Selecti
     Raises:
         SelectionError: A pool or branch is not there, or a pool that is not named has no stored weights.
     """
+    _check_pools(supergraph, choices)
+    indices = [
+        _index(pool, choices[pool.name]) if pool.name in choices else _heaviest(pool) for pool in supergraph.pools
+    ]
+    return _selection(supergraph, indices)
+
+
+def find(supergraph: SuperGraph, choices: Mapping[str, int | str]) -> dict[int, int]:
+    """Return the branches that are chosen for some pools, ``{level: index}``; weights do not matter.
+
+    Raises:
+        SelectionError: A pool or branch is not there.
+    """
+    _check_pools(supergraph, choices)
+    return {
+        level: _index(pool, choices[pool.name]) for level, pool in enumerate(supergraph.pools) if pool.name in choices
+    }
+
+
+def _check_pools(supergraph: SuperGraph, choices: Iterable[str]) -> None:
     there = {pool.name for pool in supergraph.pools}
     for name in choices:
         if name not in there:
             known = ", ".join(f"'{pool.name}'" for pool in supergraph.pools) or "none"
             raise SelectionError(f"pool '{name}' is not in the model; its pools are: {known}")
-    indices = [
-        _index(pool, choices[pool.name]) if pool.name in choices else _heaviest(pool) for pool in supergraph.pools
-    ]
-    return _selection(supergraph, indices)
 
 
 def argmax(supergraph: SuperGraph) -> Selection:
@@ -91,22 +107,16 @@ def check(supergraph: SuperGraph, selection: Selection) -> None:
         raise ValueError("the selection was made for another supergraph; make it with resolve() for this one")
 
 
-def parse(supergraph: SuperGraph, pairs: Iterable[str], *, base: Mapping[str, int | str] | None = None) -> Selection:
-    """Make a selection from texts ``POOL=BRANCH``, as the command line takes them.
+def choices(supergraph: SuperGraph, pairs: Iterable[str]) -> dict[str, int | str]:
+    """Read choices from texts ``POOL=BRANCH``, as the command line takes them, for ``resolve`` to complete.
 
     Args:
         supergraph: Whose pools are meant.
         pairs: ``POOL=BRANCH``, the branch by name or index. Both names may contain ``=``.
-        base: Choices that ``pairs`` override.
 
     Raises:
-        SelectionError: A text has no ``=``, names what is not there, or a pool is named twice differently.
+        SelectionError: A text has no ``=``, or a pool is named twice differently.
     """
-    return resolve(supergraph, {**(base or {}), **choices(supergraph, pairs)})
-
-
-def choices(supergraph: SuperGraph, pairs: Iterable[str]) -> dict[str, int | str]:
-    """Read the choices of texts ``POOL=BRANCH``, for ``resolve`` to complete; arguments and errors as for ``parse``."""
     found: dict[str, int | str] = {}
     for pair in pairs:
         pool, branch = _cut(supergraph, pair)

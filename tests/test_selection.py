@@ -25,6 +25,10 @@ def two_pools(
     return read(model)
 
 
+def parse(supergraph: SuperGraph, pairs: list[str], *, base: dict[str, int | str] | None = None) -> Selection:
+    return selection.resolve(supergraph, {**(base or {}), **selection.choices(supergraph, pairs)})
+
+
 def test_the_heaviest_branch_is_the_default_and_the_first_of_equals() -> None:
     assert selection.argmax(two_pools()) == Selection(("conv", "block.2=x"), (1, 0), ("B", "1"))
     model = graphs.marked(
@@ -84,20 +88,20 @@ def test_computed_weights_have_no_default() -> None:
     ],
 )
 def test_texts_are_parsed(pairs: list[str], branches: tuple[str, str]) -> None:
-    assert selection.parse(two_pools(), pairs).branches == branches
+    assert parse(two_pools(), pairs).branches == branches
 
 
 def test_pools_and_branches_may_have_an_equals_sign_in_their_names() -> None:
     supergraph = two_pools("k=3 k=5", "k=1 k=2", names=("conv", "conv=k"))
-    assert selection.parse(supergraph, ["conv=k=5"]).branches == ("k=5", "k=1")
-    assert selection.parse(supergraph, ["conv=k=k=2"]).branches == ("k=5", "k=2")
-    assert selection.parse(supergraph, ["conv=k=1"]).branches == ("k=5", "k=2")  # no branch of conv: index of conv=k
+    assert parse(supergraph, ["conv=k=5"]).branches == ("k=5", "k=1")
+    assert parse(supergraph, ["conv=k=k=2"]).branches == ("k=5", "k=2")
+    assert parse(supergraph, ["conv=k=1"]).branches == ("k=5", "k=2")  # no branch of conv: index of conv=k
 
 
 def test_texts_override_a_base() -> None:
     base = {"conv": "A", "block.2=x": 2}
-    assert selection.parse(two_pools(), ["block.2=x=0"], base=base).branches == ("A", "0")
-    assert selection.parse(two_pools(), [], base=base).branches == ("A", "skip")
+    assert parse(two_pools(), ["block.2=x=0"], base=base).branches == ("A", "0")
+    assert parse(two_pools(), [], base=base).branches == ("A", "skip")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +118,7 @@ def test_texts_override_a_base() -> None:
 )
 def test_texts_that_are_no_selection_are_refused(pairs: list[str], message: str) -> None:
     with pytest.raises(SelectionError, match=re.escape(message)):
-        selection.parse(two_pools(), pairs)
+        parse(two_pools(), pairs)
 
 
 def test_json_is_read_as_it_was_written() -> None:

@@ -208,14 +208,13 @@ def choices(supergraph: SuperGraph, pairs: Sequence[str], selection_file: Path |
     from supernet_onnx.errors import SelectionError
 
     chosen = selection.choices(supergraph, pairs)
-    others: dict[str, int | str] = {pool.name: 0 for pool in supergraph.pools}  # for pools without stored weights
     if selection_file is None:
-        selection.resolve(supergraph, {**others, **chosen})
+        selection.find(supergraph, chosen)
         return chosen
     try:
-        base = selection.from_json(selection_file.read_text(encoding="utf-8"))
-        selection.resolve(supergraph, {**others, **base, **chosen})
-        return {**base, **chosen}
+        chosen = {**selection.from_json(selection_file.read_text(encoding="utf-8")), **chosen}
+        selection.find(supergraph, chosen)
+        return chosen
     except OSError as error:
         raise SelectionError(f"'{selection_file}' cannot be read: {error.strerror}") from error
     except (SelectionError, UnicodeDecodeError) as error:

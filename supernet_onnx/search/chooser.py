@@ -12,7 +12,7 @@ from supernet_onnx.search.reachable import explain
 from supernet_onnx.search.scoring import score_pools
 from supernet_onnx.search.space import Space
 from supernet_onnx.search.ties import break_ties
-from supernet_onnx.selection import resolve
+from supernet_onnx.selection import find
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -133,7 +133,7 @@ class Chooser:
             if name not in space.tables:
                 raise BudgetError(f"'{name}' was not priced; the metrics are: {', '.join(space.tables) or 'none'}")
         limits = {name: limit_of(space.tables[name], budget) for name, budget in budgets.items()}
-        pinned = self._pinned(pins or {})
+        pinned = find(self._supergraph, pins or {})
         scoring = score_pools(space.pools, scores, pinned=frozenset(pins or {}))
         program = space.program.fork()
         for level, index in pinned.items():
@@ -151,9 +151,3 @@ class Chooser:
         value = sum(scoring.of[level][index] for level, index in reached.items())
         status: Literal["optimal", "time limit"] = "time limit" if found.gap else "optimal"
         return Choice(space.select(choices), value, scoring.source, used, found.gap, status)
-
-    def _pinned(self, pins: Mapping[str, int | str]) -> dict[int, int]:
-        pools = self._supergraph.pools
-        others: dict[str, int | str] = {pool.name: 0 for pool in pools}
-        indices = resolve(self._supergraph, {**others, **pins}).indices
-        return {level: indices[level] for level, pool in enumerate(pools) if pool.name in pins}
