@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Constant", "Cosine", "Curve", "Exponential", "Linear", "count", "finite"]
+__all__ = ["Constant", "Cosine", "Curve", "Exponential", "Linear", "Ramp", "count", "finite"]
 
 
 class Curve(Protocol):
@@ -35,8 +36,8 @@ class Constant:
 
 
 @dataclass(frozen=True, slots=True)
-class Linear:
-    """``first + (last - first) * step / steps``, and ``last`` from then on.
+class Ramp(ABC):
+    """A curve from ``first`` to ``last`` in so many steps, and ``last`` from then on.
 
     Attributes:
         first: The value at step 0.
@@ -55,14 +56,27 @@ class Linear:
         finite(first=self.first, last=self.last)
         count(steps=self.steps)
 
+    @abstractmethod
     def __call__(self, step: int) -> float:
         """Return the value at a step."""
-        return _between(self.first, self.last, min(step / self.steps, 1.0))
+
+    def _passed(self, step: int) -> float:
+        """Return how much of the steps is over, 0 to 1."""
+        return min(step / self.steps, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Exponential:
-    """``first * (last / first) ** (step / steps)``, and ``last`` from then on; attributes as for ``Linear``.
+class Linear(Ramp):
+    """``first + (last - first) * step / steps``; a ``Ramp``."""
+
+    def __call__(self, step: int) -> float:
+        """Return the value at a step."""
+        return _between(self.first, self.last, self._passed(step))
+
+
+@dataclass(frozen=True, slots=True)
+class Exponential(Ramp):
+    """``first * (last / first) ** (step / steps)``; a ``Ramp``.
 
     The usual choice for a temperature (Jang et al., arXiv 1611.01144, section 4; FBNet, arXiv 1812.03443).
 
@@ -70,13 +84,8 @@ class Exponential:
         ValueError: A value is not a positive number, or there is no step.
     """
 
-    first: float
-    last: float
-    steps: int
-
     def __post_init__(self) -> None:
-        finite(first=self.first, last=self.last)
-        count(steps=self.steps)
+        Ramp.__post_init__(self)  # super() does not work in a dataclass with slots
         if self.first <= 0 or self.last <= 0:
             raise ValueError(
                 f"an exponential curve from {self.first} to {self.last} does not exist, both must be above 0; "
@@ -85,31 +94,20 @@ class Exponential:
 
     def __call__(self, step: int) -> float:
         """Return the value at a step."""
-        passed = min(step / self.steps, 1.0)
+        passed = self._passed(step)
         return self.last if passed == 1 else self.first * (self.last / self.first) ** passed
 
 
 @dataclass(frozen=True, slots=True)
-class Cosine:
-    """``last + (first - last) * (1 + cos(pi * step / steps)) / 2``, and ``last`` from then on; as for ``Linear``.
+class Cosine(Ramp):
+    """``last + (first - last) * (1 + cos(pi * step / steps)) / 2``; a ``Ramp``.
 
     Slow at both ends (SGDR, arXiv 1608.03983, eq. 5).
-
-    Raises:
-        ValueError: A value is not a finite number, or there is no step.
     """
-
-    first: float
-    last: float
-    steps: int
-
-    def __post_init__(self) -> None:
-        finite(first=self.first, last=self.last)
-        count(steps=self.steps)
 
     def __call__(self, step: int) -> float:
         """Return the value at a step."""
-        return _between(self.first, self.last, (1 - math.cos(math.pi * min(step / self.steps, 1.0))) / 2)
+        return _between(self.first, self.last, (1 - math.cos(math.pi * self._passed(step))) / 2)
 
 
 def _between(first: float, last: float, share: float) -> float:

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from supernet_onnx.errors import ExportError, PoolError
 from supernet_onnx.train import marking
-from supernet_onnx.train.curves import count, finite
+from supernet_onnx.train.curves import finite
 from supernet_onnx.train.regularizers import Regularizer
+from supernet_onnx.train.schedule import Stepped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from supernet_onnx.train.curves import Curve
     from supernet_onnx.train.pool import SuperNetModule
-    from supernet_onnx.train.schedule import StepState
     from supernet_onnx.train.supernet import SuperNet
 
 __all__ = ["AuxiliarySkip", "EntropyGuard", "ZeroOneGuard", "entropy", "pool_entropy"]
@@ -76,7 +76,7 @@ class ZeroOneGuard(Regularizer):
         return -((theta - 0.5) ** 2).mean()
 
 
-class AuxiliarySkip:
+class AuxiliarySkip(Stepped):
     """Adds ``beta * input`` to what pools give, with a beta that falls to 0 (DARTS-, Chu et al., arXiv 2009.01027).
 
     A skip among the branches does two things: it is an alternative, and it lets gradients through to the layers
@@ -111,8 +111,8 @@ class AuxiliarySkip:
         missing = [name for name in chosen if name not in net.pools]
         if missing:
             raise ValueError(f"no pool is named {missing[0]!r}; the pools are: {', '.join(net.pools)}")
+        super().__init__()
         self._curve = curve
-        self._steps = 0
         self._is_strict = pools is not None
         self._factor = torch.zeros(())  # a tensor, so that compiled code need not be compiled anew at each step
         self._set()
@@ -123,24 +123,10 @@ class AuxiliarySkip:
         """What the input is multiplied by now."""
         return self._beta
 
-    def step(self) -> None:
-        """Go on to the next epoch's beta."""
-        self._steps += 1
-        self._set()
-
     def remove(self) -> None:
         """Take the skips away for good."""
         for handle in self._handles:
             handle.remove()
-
-    def state_dict(self) -> StepState:
-        """Return the number of steps so far; the curve belongs to the program."""
-        return {"steps": self._steps}
-
-    def load_state_dict(self, state: StepState) -> None:
-        """Continue after so many steps, with the beta of that time."""
-        self._steps = count(steps=state["steps"], least=0)
-        self._set()
 
     def add(self, pool: nn.Module, args: tuple[object, ...], output: object) -> object:
         """Return what a pool gives, with its first input times beta added where the shapes allow it."""

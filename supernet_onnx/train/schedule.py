@@ -7,15 +7,16 @@ the numbers are of batches), and keep its ``state_dict()`` beside the optimizer'
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, TypedDict
 
-from supernet_onnx.train.curves import Cosine, Linear, count
+from supernet_onnx.train.curves import Ramp, count
 
 if TYPE_CHECKING:
     from supernet_onnx.train.curves import Curve
     from supernet_onnx.train.supernet import SuperNet
 
-__all__ = ["StableSelection", "StableState", "StepState", "TemperatureSchedule", "WarmUp"]
+__all__ = ["StableSelection", "StableState", "StepState", "Stepped", "TemperatureSchedule", "WarmUp"]
 
 
 class StepState(TypedDict):
@@ -28,7 +29,32 @@ class StepState(TypedDict):
     steps: int
 
 
-class TemperatureSchedule:
+class Stepped(ABC):
+    """What acts on a supernet at once and at each ``step()``, and remembers no more than how many there were."""
+
+    def __init__(self) -> None:
+        self._steps = 0
+
+    def step(self) -> None:
+        """Go on to the next epoch."""
+        self._steps += 1
+        self._set()
+
+    def state_dict(self) -> StepState:
+        """Return the number of steps so far; a curve belongs to the program, as a learning rate's does."""
+        return {"steps": self._steps}
+
+    def load_state_dict(self, state: StepState) -> None:
+        """Continue after so many steps, with the net as it was at that time."""
+        self._steps = count(steps=state["steps"], least=0)
+        self._set()
+
+    @abstractmethod
+    def _set(self) -> None:
+        """Act, after so many steps."""
+
+
+class TemperatureSchedule(Stepped):
     """Sets the temperature of all pools, at once and at each ``step()``.
 
     Annealing brings the mixture close to the network that will be chosen. A falling temperature multiplies the
@@ -46,11 +72,11 @@ class TemperatureSchedule:
     """
 
     def __init__(self, net: SuperNet, curve: Curve, *, delay: int = 0) -> None:
+        super().__init__()
         self._net = net
         self._curve = curve
         self._delay = count(delay=delay, least=0)
-        self._steps = 0
-        if isinstance(curve, Linear | Cosine):  # said now, not when the search reaches the end
+        if isinstance(curve, Ramp):  # said now, not when the search reaches the end
             _check_temperature(curve.last, f"after {delay + curve.steps} steps")
         self._set()
 
@@ -59,27 +85,13 @@ class TemperatureSchedule:
         """The temperature that was set last."""
         return self._curve(max(self._steps - self._delay, 0))
 
-    def step(self) -> None:
-        """Go on to the next epoch's temperature."""
-        self._steps += 1
-        self._set()
-
-    def state_dict(self) -> StepState:
-        """Return the number of steps so far; the curve belongs to the program, as a learning rate's does."""
-        return {"steps": self._steps}
-
-    def load_state_dict(self, state: StepState) -> None:
-        """Continue after so many steps, and set the temperature of that time."""
-        self._steps = count(steps=state["steps"], least=0)
-        self._set()
-
     def _set(self) -> None:
         temperature = self.temperature
         _check_temperature(temperature, f"after {self._steps} steps")
         self._net.update_softmax_options(temperature=temperature)
 
 
-class WarmUp:
+class WarmUp(Stepped):
     """Freezes the logits for the first epochs, so that branches are compared once they have learned something.
 
     Branches without weights and small kernels learn fastest and would win before the others can compete (FairNAS,
@@ -95,9 +107,9 @@ class WarmUp:
     """
 
     def __init__(self, net: SuperNet, epochs: int) -> None:
+        super().__init__()
         self._net = net
         self._epochs = count(epochs=epochs, least=0)
-        self._steps = 0
         self._set()
 
     @property
@@ -110,15 +122,6 @@ class WarmUp:
         self._steps += 1
         if self._steps <= self._epochs:  # later on, what is trained is none of its business
             self._set()
-
-    def state_dict(self) -> StepState:
-        """Return the number of epochs so far."""
-        return {"steps": self._steps}
-
-    def load_state_dict(self, state: StepState) -> None:
-        """Continue after so many epochs, and freeze the logits or train them as it was then."""
-        self._steps = count(steps=state["steps"], least=0)
-        self._set()
 
     def _set(self) -> None:
         self._net.train_selection = self.is_over

@@ -152,6 +152,10 @@ class SuperNet(nn.Module):
         Raises:
             ValueError: There is no such cost, or several and no name.
         """
+        self._check_cost(name)
+        return self._costs[name]()
+
+    def _check_cost(self, name: str | None) -> None:
         if name not in self._costs:
             known = ", ".join(repr(key) for key in self._costs if key is not None)
             raise ValueError(
@@ -160,7 +164,6 @@ class SuperNet(nn.Module):
                 else f"there is no cost {name!r}; "
                 + (f"the costs are {known}" if known else "the only one is net.cost")
             )
-        return self._costs[name]()
 
     def cost_range(self, name: str | None = None) -> tuple[float, float]:
         """Return the smallest and the largest cost of any selection, exactly; the trunk counts if ``full_cost``.
@@ -368,7 +371,7 @@ class SuperNet(nn.Module):
 
     def _counted(self, name: str | None) -> CostTable:
         """Return the table behind ``get_cost(name)``."""
-        self.get_cost(name)  # says what is wrong with the name
+        self._check_cost(name)
         return self._tables[name] if self._full_cost else self._tables[name].without_trunk()
 
     def _trace_for_pricing(self) -> torch.export.ExportedProgram:
