@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import zipfile
-import zlib
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from onnx import helper
 
 from supernet_onnx.errors import RunError
 from supernet_onnx.graph import input_names
+from supernet_onnx.runtime.feeds import reading_npz
 from supernet_onnx.shapes import type_of
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Batches:
         self._size = size
         types = {value.name: type_of(value.type).dtype for value in graph.input}
         self._names = input_names(graph)
-        with _reading(path), zipfile.ZipFile(path) as archive:
+        with reading_npz(path), zipfile.ZipFile(path) as archive:
             there = {name.removesuffix(".npy") for name in archive.namelist()}
             for name in self._names:
                 if name not in there:
@@ -81,25 +81,15 @@ class Batches:
     def __iter__(self) -> Iterator[dict[str, Array]]:
         """Iterate over the batches, ``{input: array}``."""
         with contextlib.ExitStack() as stack:
-            with _reading(self._path):
+            with reading_npz(self._path):
                 archive = stack.enter_context(zipfile.ZipFile(self._path))
                 files = {name: stack.enter_context(archive.open(f"{name}.npy")) for name in self._names}
                 headers = {name: _read_header(file) for name, file in files.items()}
             for start in range(0, self.num_samples, self._size):
                 count = min(self._size, self.num_samples - start)
-                with _reading(self._path):
+                with reading_npz(self._path):
                     batch = {name: _read(files[name], headers[name], count) for name in self._names}
                 yield batch
-
-
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn what a broken archive raises into our error."""
-    try:
-        yield
-    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        cause = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise RunError(f"'{path}' cannot be read as .npz: {cause}") from error
 
 
 def _read_header(file: IO[bytes]) -> _Header:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 import zlib
 from typing import TYPE_CHECKING, Final
@@ -14,7 +15,7 @@ from supernet_onnx.graph import input_names
 from supernet_onnx.shapes import type_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from onnx import GraphProto, ValueInfoProto
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from supernet_onnx.runtime.session import Array
     from supernet_onnx.shapes import Dim, TensorType
 
-__all__ = ["load_inputs", "random_inputs"]
+__all__ = ["load_inputs", "random_inputs", "reading_npz"]
 
 _DRAWN: Final = frozenset(
     {
@@ -124,15 +125,25 @@ def _draw(dtype: int, shape: list[int], generator: np.random.Generator) -> Array
 
 
 def _read_archive(path: Path) -> dict[str, Array]:
+    with reading_npz(path), path.open("rb") as file:
+        loaded = np.load(file, allow_pickle=False)
+        if not isinstance(loaded, np.ndarray):
+            return {name: loaded[name] for name in loaded.files}
+    raise RunError(f"'{path}' holds one array without a name; save inputs with numpy.savez(FILE, NAME=array)")
+
+
+@contextlib.contextmanager
+def reading_npz(path: Path) -> Iterator[None]:
+    """Turn what zipfile, zlib and numpy raise about a file that is missing, broken or no ``.npz`` into our error."""
     try:
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            if not isinstance(loaded, np.ndarray):
-                return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        yield
+    except (
+        *(OSError, zipfile.BadZipFile, zlib.error),  # no file, no archive, or damaged
+        *(NotImplementedError, KeyError),  # compressed in a way that zipfile does not know; an array is not there
+        *(EOFError, ValueError),  # an array is cut short, or has no header of numpy's
+    ) as error:
         cause = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise RunError(f"'{path}' cannot be read as .npz: {cause}") from error
-    raise RunError(f"'{path}' holds one array without a name; save inputs with numpy.savez(FILE, NAME=array)")
 
 
 def _listed(names: Iterable[str]) -> str:
