@@ -42,8 +42,14 @@ class Inside:
     problem: str
 
 
-def insides(graph: CallGraph, index: int) -> Iterator[Inside]:
-    """Iterate over the graphs that a node of the main graph may run."""
+def insides(graph: CallGraph, index: int) -> tuple[Inside, ...]:
+    """Return the graphs that a node of the main graph may run. They are read once, whatever asks for them."""
+    if index not in graph.insides:
+        graph.insides[index] = tuple(_insides(graph, index))
+    return graph.insides[index]
+
+
+def _insides(graph: CallGraph, index: int) -> Iterator[Inside]:
     node = graph.supergraph.graph.node[index]
     for scope in graph.nested.scopes(index):
         outside = captured(scope.body)

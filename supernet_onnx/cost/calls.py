@@ -20,6 +20,7 @@ from supernet_onnx.shapes import Bindings, TensorType, contradiction, infer_grap
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from supernet_onnx.cost.bodies import Inside
     from supernet_onnx.cost.opcall import OpCall, Operand
     from supernet_onnx.diagram import Diagrams
     from supernet_onnx.supergraph import Condition, SuperGraph
@@ -41,7 +42,7 @@ class Call(NamedTuple):
     call: OpCall | None
 
 
-@dataclass(frozen=True)  # no slots: ``uses`` and ``buffers`` are computed when first asked for
+@dataclass(frozen=True)  # no slots: some properties are computed when first asked for
 class CallGraph:
     """What metrics price.
 
@@ -64,6 +65,11 @@ class CallGraph:
     calls: tuple[Call, ...]
     bindings: Bindings
     nested: Nested
+
+    @cached_property
+    def insides(self) -> dict[int, tuple[Inside, ...]]:
+        """The graphs nested in nodes as graphs of their own, by node index, as far as ``bodies.insides`` read them."""
+        return {}
 
     @cached_property
     def uses(self) -> Mapping[str, Use]:
