@@ -33,6 +33,14 @@ unknown (float[batch, 4] x) => (float[batch, 4] y) <float[2] "p.weights" = {0.75
 """
 
 
+COST_MODULE = """
+from supernet_onnx.cost import CostSpec
+
+convs = CostSpec("convs", unit="convolutions", default="zero")
+convs.counts("Conv")(lambda call: 1)
+"""
+
+
 def call(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 

@@ -12,7 +12,7 @@ from supernet_onnx import supergraph
 from supernet_onnx.cost import METRICS, measure
 from supernet_onnx.selection import every
 from tests import marked
-from tests.cli.calling import COMPUTED, UNKNOWN, call, error, record
+from tests.cli.calling import COMPUTED, COST_MODULE, UNKNOWN, call, error, record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,12 +97,7 @@ def test_computed_weights_need_scores_or_a_selection(tmp_path: Path) -> None:
 
 def test_metrics_of_a_cost_module_can_be_budgets(flat: Path, tmp_path: Path) -> None:
     module = tmp_path / "costs.py"
-    module.write_text(
-        "from supernet_onnx.cost import CostSpec\n"
-        'convs = CostSpec("convs", unit="layers", default="zero")\n'
-        '@convs.counts("Conv")\n'
-        "def conv(call): return 1\n"
-    )
+    module.write_text(COST_MODULE)
     found = record("prune", flat, "--cost-module", module, "--budget", "convs=2", "--dry-run")
     assert found["selection"] == {"pool": "skip"}
     assert found["choice"]["budgets"]["convs"]["cost"] == 1

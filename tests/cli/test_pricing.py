@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests import marked
-from tests.cli.calling import COMPUTED, UNKNOWN, call, error, record
+from tests.cli.calling import COMPUTED, COST_MODULE, UNKNOWN, call, error, record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -176,11 +176,7 @@ def test_cost_by_op_of_the_largest_memory_is_the_largest_of_the_nodes(flat: Path
 
 def test_cost_takes_metrics_from_a_file(flat: Path, tmp_path: Path) -> None:
     module = tmp_path / "costs.py"
-    module.write_text(
-        "from supernet_onnx.cost import CostSpec\n"
-        "convs = CostSpec('convs', 'convolutions', default='zero')\n"
-        "convs.counts('Conv')(lambda call: 1)\n"
-    )
+    module.write_text(COST_MODULE)
     found = record("cost", flat, "--cost-module", module, "--metric", "convs", "--metric", "params")["metrics"]
     assert found["convs"]["pools"]["pool"] == {"conv3": 1, "separable": 2, "skip": 0}
     assert "'convs' is no metric" in error("cost", flat, "--metric", "convs")
