@@ -14,17 +14,18 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.checker import ValidationError
 
 from supernet_onnx.errors import ModelError
-from supernet_onnx.graph import defined, describe, reads
+from supernet_onnx.graph import defined, describe, is_standard, reads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Floats", "Statistics", "fold", "layers", "with_statistics"]
+__all__ = ["FOLDS_INTO", "Floats", "Statistics", "fold", "layers", "with_statistics"]
 
 Floats = NDArray[np.float64]
 
-_FOLDS_INTO: Final = ("Conv", "ConvTranspose", "Gemm")
+FOLDS_INTO: Final = ("Conv", "ConvTranspose", "Gemm")
+"""What a BatchNormalization right behind can be folded into, and is priced as if it were."""
 
 
 class Statistics(NamedTuple):
@@ -49,7 +50,13 @@ def layers(model: ModelProto) -> dict[tuple[str, ...], list[NodeProto]]:
     found: dict[tuple[str, ...], list[NodeProto]] = {}
     for node in model.graph.node:
         training = any(attribute.name == "training_mode" and attribute.i for attribute in node.attribute)
-        if _is(node, "BatchNormalization") and len(node.input) == 5 and not training and not any(node.output[1:]):
+        if (
+            is_standard(node)
+            and node.op_type == "BatchNormalization"
+            and len(node.input) == 5
+            and not training
+            and not any(node.output[1:])
+        ):
             found.setdefault(tuple(node.input[1:]), []).append(node)
     return found
 
@@ -102,7 +109,7 @@ def fold(model: ModelProto, *, directory: Path | None = None) -> ModelProto:
     folded.CopyFrom(model)
     graph = folded.graph
     constants = _Constants(folded, directory)
-    makers = {node.output[0]: node for node in graph.node if any(_is(node, kind) for kind in _FOLDS_INTO)}
+    makers = {node.output[0]: node for node in graph.node if is_standard(node) and node.op_type in FOLDS_INTO}
     readers = Counter(name for node in graph.node for name in reads(node))
     readers.update(value.name for value in graph.output)
     gone: dict[str, NodeProto] = {}
@@ -201,7 +208,3 @@ def _scaled(op_type: str, weight: Floats, factor: Floats, settings: Mapping[str,
 def _attribute(node: NodeProto, name: str, default: float) -> float:
     found = next((attribute for attribute in node.attribute if attribute.name == name), None)
     return default if found is None else float(helper.get_attribute_value(found))
-
-
-def _is(node: NodeProto, op_type: str) -> bool:
-    return node.op_type == op_type and node.domain in ("", "ai.onnx")

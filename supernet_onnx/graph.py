@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from onnx import AttributeProto, GraphProto, NodeProto
+from onnx import AttributeProto, GraphProto, NodeProto, ValueInfoProto
 
 from supernet_onnx.errors import ModelError
 
@@ -16,18 +16,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 __all__ = [
+    "STANDARD",
+    "attribute_graphs",
     "captured",
     "check_topology",
     "defined",
     "describe",
+    "forget_shapes",
     "has_subgraphs",
     "initializer_names",
     "input_names",
+    "is_standard",
     "reads",
     "subgraphs",
+    "without_shape",
 ]
 
+STANDARD: Final = ("", "ai.onnx")
+"""The two names of the domain of ONNX's own operators."""
+
 _GRAPHS: Final = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
+
+
+def is_standard(node: NodeProto) -> bool:
+    """Tell whether a node's operator is one of the standard domain."""
+    return node.domain in STANDARD
 
 
 def has_subgraphs(node: NodeProto) -> bool:
@@ -41,10 +54,15 @@ def has_subgraphs(node: NodeProto) -> bool:
 def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
     """Iterate over the graphs in a node's attributes: the bodies of If, Loop and Scan."""
     for attribute in node.attribute:
-        if attribute.type == AttributeProto.GRAPH:
-            yield attribute.g
-        elif attribute.type == AttributeProto.GRAPHS:
-            yield from attribute.graphs
+        yield from attribute_graphs(attribute)
+
+
+def attribute_graphs(attribute: AttributeProto) -> Iterator[GraphProto]:
+    """Iterate over the graphs that are an attribute's value; those nested in them are not looked into."""
+    if attribute.type == AttributeProto.GRAPH:
+        yield attribute.g
+    elif attribute.type == AttributeProto.GRAPHS:
+        yield from attribute.graphs
 
 
 def captured(graph: GraphProto) -> set[str]:
@@ -91,6 +109,23 @@ def input_names(graph: GraphProto) -> list[str]:
     """Return the inputs that a caller must feed: graph inputs that no initializer gives a default."""
     defaults = initializer_names(graph)
     return [value.name for value in graph.input if value.name not in defaults]
+
+
+def without_shape(value: ValueInfoProto) -> ValueInfoProto:
+    """Copy a value without the shape that is declared for it."""
+    copy = ValueInfoProto()
+    copy.CopyFrom(value)
+    if copy.type.HasField("tensor_type"):
+        copy.type.tensor_type.ClearField("shape")
+    return copy
+
+
+def forget_shapes(body: GraphProto) -> None:
+    """Remove, in place, the shapes that a nested graph declares for what it makes."""
+    del body.value_info[:]
+    for value in body.output:
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.ClearField("shape")
 
 
 def describe(node: NodeProto) -> str:

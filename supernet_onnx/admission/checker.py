@@ -7,10 +7,10 @@ import re
 from typing import TYPE_CHECKING, Final
 
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from supernet_onnx.errors import ModelError
-from supernet_onnx.graph import has_subgraphs, subgraphs
+from supernet_onnx.graph import forget_shapes, has_subgraphs, is_standard, subgraphs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,11 +50,9 @@ def _bare(model: ModelProto) -> ModelProto:
     graph.name = source.name
     graph.node.extend(source.node)
     _strip(graph.node)
-    stored = {tensor.name for tensor in source.initializer}
     for tensor in source.initializer:
         if math.prod(tensor.dims) > _SMALL or tensor.data_location == TensorProto.EXTERNAL:
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
-            stored.discard(tensor.name)
         else:
             graph.initializer.append(tensor)
     present = {value.name for value in graph.input}
@@ -91,31 +89,16 @@ def _strip(nodes: Iterable[NodeProto]) -> None:
                 break
         if has_subgraphs(node):
             for graph in subgraphs(node):
-                _forget(graph)
+                forget_shapes(graph)
                 _strip(graph.node)
 
 
 def _stand_in(node: NodeProto, kind: int) -> NodeProto:
     """Return a Constant of no elements' worth of bytes that stands for one whose values are in a file."""
-    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
+    if node.op_type != "Constant" or not is_standard(node):
         raise ModelError(
             f"node '{node.name}' ({node.op_type}) keeps an attribute in external data; only Constant nodes and "
             "initializers may: write the model with its values inside"
         )
     empty = TensorProto(data_type=kind, dims=[0])
     return helper.make_node("Constant", [], list(node.output), name=node.name, value=empty)
-
-
-def _forget(graph: GraphProto) -> None:
-    del graph.value_info[:]
-    outputs = [_without_shape(value) for value in graph.output]
-    del graph.output[:]
-    graph.output.extend(outputs)
-
-
-def _without_shape(value: ValueInfoProto) -> ValueInfoProto:
-    copy = ValueInfoProto()
-    copy.CopyFrom(value)
-    if copy.type.HasField("tensor_type"):
-        copy.type.tensor_type.ClearField("shape")
-    return copy

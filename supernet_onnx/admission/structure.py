@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto
 
-from supernet_onnx import marks
+from supernet_onnx import marks, storage
 from supernet_onnx.admission.tensors import check_tensor
 from supernet_onnx.errors import ModelError
+from supernet_onnx.graph import attribute_graphs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["check_structure"]
 
 _Call = tuple[str, str, str]  # domain, name and overload of a local function
-_TENSORS: Final = {AttributeProto.TENSOR: "t", AttributeProto.TENSORS: "tensors"}
-_SPARSE: Final = {AttributeProto.SPARSE_TENSOR: "sparse_tensor", AttributeProto.SPARSE_TENSORS: "sparse_tensors"}
-_GRAPHS: Final = {AttributeProto.GRAPH: "g", AttributeProto.GRAPHS: "graphs"}
 
 
 @dataclass
@@ -46,13 +44,13 @@ def check_structure(model: ModelProto, limits: Limits) -> list[TensorProto]:
     """
     external: list[TensorProto] = []
     functions: dict[_Call, _Body] = {}
-    local = {(function.domain, function.name, function.overload) for function in model.functions}
+    keys = [(function.domain, function.name, function.overload) for function in model.functions]
+    local = set(keys)
     if len(local) < len(model.functions):
         raise ModelError("two local functions have one name; names must be unique")
-    for function in model.functions:
-        _Walk(limits, external, local, "a local function").names((function.domain, function.name, function.overload))
+    for key, function in zip(keys, model.functions, strict=True):
+        _Walk(limits, external, local, "a local function").names(key)
         where = f"local function '{function.domain}::{function.name}'"
-        key = (function.domain, function.name, function.overload)
         functions[key] = _Walk(limits, external, local, where).body(function)
     walk = _Walk(limits, external, local, "the graph")
     walk.names(opset.domain for opset in model.opset_import)
@@ -106,7 +104,7 @@ class _Walk:
         if length > self._limits.names:
             self.names((name, kind, domain, *inputs, *outputs))
         most = len(inputs)
-        if most > 1 or len(outputs) > 1:
+        if max(most, len(outputs)) > self._limits.inputs:  # so that no message is put together for every node
             self._limits.check("inputs", max(most, len(outputs)), f"{self._where}, node '{name}'")
         if domain == marks.DOMAIN:
             self._pools += 1
@@ -128,19 +126,10 @@ class _Walk:
                 problem = f"attribute '{name}' is given twice" if name else "an attribute has no name"
                 raise ModelError(f"{where}: {problem}; the file is damaged, write it again")
             seen.add(name)
-            if kind in _GRAPHS:
-                found = getattr(attribute, _GRAPHS[kind])
-                graphs.extend([found] if kind == AttributeProto.GRAPH else found)
-            elif kind in _TENSORS:
-                tensors = getattr(attribute, _TENSORS[kind])
-                for tensor in [tensors] if kind == AttributeProto.TENSOR else tensors:
-                    self._tensor(tensor, f"{where}, attribute '{name}'")
-            elif kind in _SPARSE:
-                sparse = getattr(attribute, _SPARSE[kind])
-                for item in [sparse] if kind == AttributeProto.SPARSE_TENSOR else sparse:
-                    self._tensor(item.values, f"{where}, attribute '{name}'")
-                    self._tensor(item.indices, f"{where}, attribute '{name}'")
-            elif kind == AttributeProto.UNDEFINED and not attribute.ref_attr_name:
+            graphs.extend(attribute_graphs(attribute))
+            for tensor in storage.attribute_tensors(attribute):
+                self._tensor(tensor, f"{where}, attribute '{name}'")
+            if kind == AttributeProto.UNDEFINED and not attribute.ref_attr_name:
                 raise ModelError(f"{where}: attribute '{name}' has no type; the file is damaged, write it again")
         return graphs
 

@@ -14,10 +14,9 @@ from onnx import TensorProto
 
 from supernet_onnx.cost.facts import is_pure, without
 from supernet_onnx.cost.opcall import Operand
-from supernet_onnx.cost.roles import is_standard
 from supernet_onnx.cost.stored import packed_bytes
 from supernet_onnx.errors import CostError, UnknownOperatorError, UnknownShapeError
-from supernet_onnx.graph import describe, has_subgraphs
+from supernet_onnx.graph import describe, has_subgraphs, is_standard
 from supernet_onnx.marks import DOMAIN
 from supernet_onnx.shapes import TensorType
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from supernet_onnx.cost.roles import is_standard
-from supernet_onnx.graph import reads, subgraphs
+from supernet_onnx.folding import FOLDS_INTO
+from supernet_onnx.graph import is_standard, reads, subgraphs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Facts", "Fold", "gather", "is_pure", "sources", "without"]
 
-_FOLDS_INTO: Final = ("Conv", "ConvTranspose", "Gemm")
 _RANDOM: Final = ("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike")
 
 # Products of tokens and a matrix, with the slot of the matrix.
@@ -206,7 +205,7 @@ def _is_inference_batchnorm(node: NodeProto) -> bool:
 
 
 def _folds_into(node: NodeProto) -> bool:
-    return is_standard(node) and node.op_type in _FOLDS_INTO
+    return is_standard(node) and node.op_type in FOLDS_INTO
 
 
 def sources(diagrams: Diagrams, branches: _Edges, tensor: str, condition: Condition) -> dict[str, Condition]:

@@ -10,8 +10,7 @@ from onnx import FunctionProto, GraphProto, ModelProto, TensorProto
 
 from supernet_onnx import marks
 from supernet_onnx.cost.reading import opsets_of
-from supernet_onnx.cost.roles import is_standard
-from supernet_onnx.graph import subgraphs
+from supernet_onnx.graph import is_standard, subgraphs
 from supernet_onnx.supergraph import read
 
 if TYPE_CHECKING:

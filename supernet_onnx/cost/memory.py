@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Final
 from supernet_onnx.cost.bodies import carries, insides
 from supernet_onnx.cost.buffers import opaque
 from supernet_onnx.cost.facts import without
-from supernet_onnx.cost.roles import is_standard
 from supernet_onnx.cost.spec import Bill, Entry
 from supernet_onnx.errors import UnknownOperatorError
-from supernet_onnx.graph import has_subgraphs
+from supernet_onnx.graph import has_subgraphs, is_standard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from supernet_onnx.cost.opcall import Body
 from supernet_onnx.cost.reading import Reader
-from supernet_onnx.cost.roles import is_standard
 from supernet_onnx.errors import CostError
-from supernet_onnx.graph import describe, has_subgraphs, subgraphs
+from supernet_onnx.graph import describe, has_subgraphs, is_standard, subgraphs
 from supernet_onnx.shapes import TensorType, carried, constants_in, taken_branch, types_in
 
 if TYPE_CHECKING:

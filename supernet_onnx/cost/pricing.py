@@ -11,10 +11,9 @@ from supernet_onnx.cost.hardware import diana_latency, gap8_latency, mpic_energy
 from supernet_onnx.cost.memory import peak_memory, traffic
 from supernet_onnx.cost.operators import macs, ops, ops_no_bias
 from supernet_onnx.cost.peaks import PeakTable, parts_of
-from supernet_onnx.cost.roles import is_standard
 from supernet_onnx.cost.table import SumTable
 from supernet_onnx.cost.weights import params, params_no_bias, size
-from supernet_onnx.graph import describe
+from supernet_onnx.graph import describe, is_standard
 from supernet_onnx.shapes import Bindings
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from onnx import TensorProto
 
-from supernet_onnx.cost.roles import is_standard
+from supernet_onnx.graph import is_standard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,8 +8,8 @@ from onnx import AttributeProto, ModelProto
 
 from supernet_onnx.cost.opcall import AttrValue, OpCall, Operand
 from supernet_onnx.cost.quantisation import integer_bits
-from supernet_onnx.cost.roles import is_standard, role
-from supernet_onnx.graph import describe, initializer_names
+from supernet_onnx.cost.roles import role
+from supernet_onnx.graph import describe, initializer_names, is_standard
 from supernet_onnx.shapes import TensorType
 
 if TYPE_CHECKING:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Final, Literal
 
+from supernet_onnx.graph import STANDARD, is_standard
+
 if TYPE_CHECKING:
     from onnx import NodeProto
 
-__all__ = ["Role", "is_shape_slot", "is_standard", "role"]
+__all__ = ["Role", "is_shape_slot", "role"]
 
 Role = Literal["weight", "bias", "setting", "data", "quantized"]
 """What an operator does with a constant: ``weight`` and ``bias`` are parameters, a ``setting`` never is; ``quantized``
@@ -250,14 +252,8 @@ _CONTRIB_SETTINGS: Final[dict[str, frozenset[int]]] = {
     "RotaryEmbedding": frozenset({1, 2, 3}),
 }
 
-_STANDARD: Final = ("", "ai.onnx")
 _CONTRIB_DOMAINS: Final = ("com.microsoft", "com.microsoft.nchwc")
 _NONE: Final[frozenset[int]] = frozenset()
-
-
-def is_standard(node: NodeProto) -> bool:
-    """Tell whether a node's operator is one of the standard domain."""
-    return node.domain in _STANDARD
 
 
 def role(node: NodeProto, slot: int) -> Role:
@@ -269,7 +265,7 @@ def role(node: NodeProto, slot: int) -> Role:
 def _role(domain: str, op_type: str, slot: int) -> Role:
     if domain in _CONTRIB_DOMAINS or op_type == "SimplifiedLayerNormalization":
         return _contrib_role(op_type, slot)
-    if domain not in _STANDARD:
+    if domain not in STANDARD:
         return "data"
     if slot in _WEIGHTS.get(op_type, _NONE):
         return "weight"

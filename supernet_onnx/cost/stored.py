@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, helper
 
-from supernet_onnx.cost.roles import is_standard
 from supernet_onnx.errors import ModelError
-from supernet_onnx.graph import subgraphs
+from supernet_onnx.graph import is_standard, subgraphs
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto
-
 from supernet_onnx import marks
-from supernet_onnx.graph import has_subgraphs, subgraphs
+from supernet_onnx.graph import attribute_graphs, has_subgraphs, subgraphs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from onnx import FunctionProto, ModelProto, NodeProto
 
 __all__ = ["keep_called"]
 
@@ -58,8 +58,7 @@ def _called(model: ModelProto) -> set[_Call]:
 def _function_calls(function: FunctionProto) -> Iterator[_Call]:
     yield from _calls(function.node)
     for attribute in function.attribute_proto:  # the defaults of its attributes, which may be graphs
-        graphs = [attribute.g] if attribute.type == AttributeProto.GRAPH else attribute.graphs
-        for graph in graphs:
+        for graph in attribute_graphs(attribute):
             yield from _calls(graph.node)
 
 

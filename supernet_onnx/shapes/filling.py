@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, TypeProto, helper, numpy_helper
 
-from supernet_onnx.graph import subgraphs
+from supernet_onnx.graph import is_standard, subgraphs
 from supernet_onnx.shapes.skeleton import SMALL
 from supernet_onnx.shapes.types import type_of, values_of
 
@@ -82,7 +82,7 @@ class _Filling:
                 self.graph(body, values, types)
                 self._finish(graph, node, body, types)
             self._decide(graph, node, values, types)
-            if len(node.output) == 1 and node.domain in ("", "ai.onnx"):
+            if len(node.output) == 1 and is_standard(node):
                 value = self._value(node, values, types)
                 _keep(values, node.output[0], value)
                 if value is not None and node.op_type != "Constant":
@@ -159,14 +159,14 @@ def constants_in(graph: GraphProto, outer: Values | None = None) -> Values:
     for tensor in graph.initializer:
         _keep(values, tensor.name, _stored(tensor))
     for node in graph.node:
-        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+        if node.op_type == "Constant" and is_standard(node):
             _keep(values, node.output[0], _constant(node))
     return values
 
 
 def taken_branch(node: NodeProto, values: Mapping[str, Array]) -> GraphProto | None:
     """Return the branch that an If takes, where its condition is one of the known ``values``."""
-    if node.domain not in ("", "ai.onnx") or node.op_type != "If" or node.input[0] not in values:
+    if not is_standard(node) or node.op_type != "If" or node.input[0] not in values:
         return None
     wanted = "then_branch" if values[node.input[0]].all() else "else_branch"
     return next((attribute.g for attribute in node.attribute if attribute.name == wanted), None)
@@ -176,7 +176,7 @@ def carried(node: NodeProto, body: GraphProto) -> Iterator[tuple[str, int, int, 
     """Iterate over what a Loop or Scan carries: its start, and its place in the body's inputs and outputs and in the
     node's outputs.
     """
-    if node.domain not in ("", "ai.onnx") or node.op_type not in ("Loop", "Scan"):
+    if not is_standard(node) or node.op_type not in ("Loop", "Scan"):
         return
     if node.op_type == "Loop":
         for i, name in enumerate(node.input[2:]):

@@ -9,7 +9,7 @@ import onnx
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from supernet_onnx import marks
-from supernet_onnx.graph import initializer_names, subgraphs
+from supernet_onnx.graph import forget_shapes, initializer_names, subgraphs, without_shape
 from supernet_onnx.shapes.formulas import evaluate
 from supernet_onnx.shapes.stand_ins import DOMAIN, functions, matrices, stand_in
 from supernet_onnx.shapes.types import dim_of, tensor_type, type_of
@@ -73,7 +73,7 @@ def skeleton_of(model: ModelProto, bindings: Bindings) -> ModelProto:
         )
     opaque = _opaque(graph.node, skeleton.functions)
     for value in source.output:
-        graph.output.append(_bound(value, bound) if value.name in opaque else _without_shape(value))
+        graph.output.append(_bound(value, bound) if value.name in opaque else without_shape(value))
     graph.value_info.extend(_bound(value, bound) for value in source.value_info if value.name in opaque)
     sizes = {len(marks.decode(node).branches) for node in source.node if marks.is_pool(node)}
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
@@ -99,16 +99,9 @@ def _replace_foreign(graph: GraphProto, declared: Collection[str]) -> list[NodeP
         for body in subgraphs(node):
             inner = _replace_foreign(body, ())
             if all(node.domain in ("", "ai.onnx", DOMAIN) for node in inner):
-                _forget_shapes(body)
+                forget_shapes(body)
             nodes += inner
     return nodes
-
-
-def _forget_shapes(body: GraphProto) -> None:
-    del body.value_info[:]
-    for value in body.output:
-        if value.type.HasField("tensor_type"):
-            value.type.tensor_type.ClearField("shape")
 
 
 def _opaque(nodes: Collection[NodeProto], functions: Iterable[FunctionProto]) -> set[str]:
@@ -151,11 +144,3 @@ def _set_shape(value: ValueInfoProto, shape: Sequence[int]) -> None:
     del value.type.tensor_type.shape.dim[:]
     for size in shape:
         value.type.tensor_type.shape.dim.add(dim_value=size)
-
-
-def _without_shape(value: ValueInfoProto) -> ValueInfoProto:
-    copy = ValueInfoProto()
-    copy.CopyFrom(value)
-    if copy.type.HasField("tensor_type"):
-        copy.type.tensor_type.ClearField("shape")
-    return copy

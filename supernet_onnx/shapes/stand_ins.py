@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 import onnx
 from onnx import FunctionProto, NodeProto, TensorProto, ValueInfoProto, helper, parser
 
+from supernet_onnx.graph import is_standard
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -113,7 +115,7 @@ def stand_in(node: NodeProto) -> NodeProto | None:
     attributes = {attribute.name: attribute for attribute in node.attribute}
     if node.domain == _BLOCKED:
         return _blocked(node)
-    if node.op_type == "SimplifiedLayerNormalization" and node.domain in ("", "ai.onnx"):
+    if node.op_type == "SimplifiedLayerNormalization" and is_standard(node):
         return _call(node, node.op_type, DOMAIN, (0,))
     if node.domain != _MICROSOFT:
         return None

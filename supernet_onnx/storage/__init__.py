@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from supernet_onnx.storage.confinement import Extent, check_extents, locate
-from supernet_onnx.storage.extents import data_files, external_tensors, with_values
+from supernet_onnx.storage.extents import attribute_tensors, data_files, external_tensors, with_values
 from supernet_onnx.storage.loading import load, serialize
 from supernet_onnx.storage.locking import scratch
 from supernet_onnx.storage.saving import save
@@ -11,6 +11,7 @@ from supernet_onnx.storage.writing import check_target, refuse_overwrite, write
 
 __all__ = [
     "Extent",
+    "attribute_tensors",
     "check_extents",
     "check_target",
     "data_files",

@@ -98,8 +98,8 @@ def locate(tensor: TensorProto, directory: Path, *, allow_links: bool = False) -
     """
     where = _where(tensor)
     parts, start, length = _parsed(tensor)
-    file = _resolved(parts, directory, where, allow_links=allow_links)
-    status = _status(file, directory, where)
+    root, file = _resolved(parts, directory, where, allow_links=allow_links)
+    status = _status(file, root, where)
     if status.st_nlink > 1 and not allow_links:  # the one way out of the folder that a path does not show
         raise ModelError(
             f"{where} has several hard links and may be a file from elsewhere; copy it, or pass --allow-links if you "
@@ -113,8 +113,8 @@ def locate(tensor: TensorProto, directory: Path, *, allow_links: bool = False) -
     return Extent(DataFile(file, (status.st_dev, status.st_ino)), start, end - start)
 
 
-def _resolved(parts: tuple[str, ...], directory: Path, where: str, *, allow_links: bool) -> Path:
-    """Follow all links; what they lead to must be inside of the folder."""
+def _resolved(parts: tuple[str, ...], directory: Path, where: str, *, allow_links: bool) -> tuple[Path, Path]:
+    """Follow all links, to the folder and to the file, which must be inside of it."""
     try:
         root = directory.resolve(strict=True)
         file = root.joinpath(*parts).resolve(strict=True)
@@ -126,12 +126,11 @@ def _resolved(parts: tuple[str, ...], directory: Path, where: str, *, allow_link
             f"{where} must be a regular file inside of the model's folder, but is a link to '{file}'; "
             "copy the file, or pass --allow-links if you trust the model"
         )
-    return file
+    return root, file
 
 
-def _status(file: Path, directory: Path, where: str) -> os.stat_result:
+def _status(file: Path, root: Path, where: str) -> os.stat_result:
     """Open a file and look at what is open, which nobody can exchange any more."""
-    root = directory.resolve()
     try:
         descriptor = _open(file, root if file.is_relative_to(root) else Path(file.anchor))
         try:

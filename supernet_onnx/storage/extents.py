@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-__all__ = ["data_files", "external_tensors", "with_values"]
+__all__ = ["attribute_tensors", "data_files", "external_tensors", "with_values"]
 
 
 def external_tensors(model: ModelProto) -> Iterator[TensorProto]:
     """Iterate over the tensors of a model whose values stand in other files: anywhere that a model keeps tensors."""
     graphs = [model.graph, *(graph for info in model.training_info for graph in (info.initialization, info.algorithm))]
     nodes = (node for function in model.functions for node in function.node)
-    for tensor in itertools.chain(*map(_tensors, graphs), _attribute_tensors(nodes)):
+    for tensor in itertools.chain(*map(_tensors, graphs), _node_tensors(nodes)):
         if tensor.data_location == TensorProto.EXTERNAL:
             yield tensor
 
@@ -36,23 +36,29 @@ def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
-    yield from _attribute_tensors(graph.node)
+    yield from _node_tensors(graph.node)
 
 
-def _attribute_tensors(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
+def _node_tensors(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
     for attribute in (attribute for node in nodes for attribute in node.attribute):
-        if attribute.type == AttributeProto.TENSOR:
-            yield attribute.t
-        elif attribute.type == AttributeProto.TENSORS:
-            yield from attribute.tensors
-        elif attribute.type == AttributeProto.GRAPH:
+        if attribute.type == AttributeProto.GRAPH:
             yield from _tensors(attribute.g)
         elif attribute.type == AttributeProto.GRAPHS:
             yield from itertools.chain(*map(_tensors, attribute.graphs))
-        elif attribute.type == AttributeProto.SPARSE_TENSOR:
-            yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
-        elif attribute.type == AttributeProto.SPARSE_TENSORS:
-            yield from (tensor for sparse in attribute.sparse_tensors for tensor in (sparse.values, sparse.indices))
+        else:
+            yield from attribute_tensors(attribute)
+
+
+def attribute_tensors(attribute: AttributeProto) -> Iterator[TensorProto]:
+    """Iterate over the tensors that are an attribute's value, the two of a sparse one each; not those in its graphs."""
+    if attribute.type == AttributeProto.TENSOR:
+        yield attribute.t
+    elif attribute.type == AttributeProto.TENSORS:
+        yield from attribute.tensors
+    elif attribute.type == AttributeProto.SPARSE_TENSOR:
+        yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+    elif attribute.type == AttributeProto.SPARSE_TENSORS:
+        yield from (tensor for sparse in attribute.sparse_tensors for tensor in (sparse.values, sparse.indices))
 
 
 def with_values(tensor: TensorProto, directory: Path, *, size_bytes: int, allow_links: bool = False) -> TensorProto:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from onnx import ModelProto, StringStringEntryProto
@@ -148,7 +148,7 @@ def _data_of(path: Path) -> set[str]:
     if not path.is_file() or not any(path.with_name(name).exists() for name in itertools.islice(_names(path), 9)):
         return set()  # spares reading it
     with contextlib.suppress(ModelError):
-        read = {PurePosixPath(file.as_posix()).as_posix() for file in data_files(load(path), Path())}
+        read = {file.as_posix() for file in data_files(load(path), Path())}
         return read & set(itertools.islice(_names(path), len(read) + 9))
     return set()
 
