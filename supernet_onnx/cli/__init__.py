@@ -11,6 +11,7 @@ import click
 from supernet_onnx.cli.failures import Program
 from supernet_onnx.cli.inspection import inspect
 from supernet_onnx.cli.pricing import cost
+from supernet_onnx.cli.profiling import profile
 from supernet_onnx.cli.pruning import prune
 from supernet_onnx.cli.timing import bench
 from supernet_onnx.cli.verification import verify
@@ -31,5 +32,5 @@ def main(context: click.Context) -> None:
         context.exit(2)
 
 
-for _verb in (inspect, cost, prune, verify, bench):
+for _verb in (inspect, cost, profile, prune, verify, bench):
     main.add_command(_verb)

@@ -9,6 +9,7 @@ from supernet_onnx.report.form import Part, Report, Table, clean
 from supernet_onnx.report.formulas import Formulas
 from supernet_onnx.report.inspection import Inspection
 from supernet_onnx.report.pricing import Pricing
+from supernet_onnx.report.profiling import Profiling
 from supernet_onnx.report.pruning import Pruning
 from supernet_onnx.report.timing import Timings
 from supernet_onnx.report.verification import Verification, explain
@@ -18,6 +19,7 @@ __all__ = [
     "Inspection",
     "Part",
     "Pricing",
+    "Profiling",
     "Pruning",
     "Report",
     "Table",

@@ -7,10 +7,11 @@ from supernet_onnx.runtime.batches import Batches
 from supernet_onnx.runtime.comparison import ATOL, NUM_INPUTS, RTOL, Comparison, OutputComparison, one_hot, verify
 from supernet_onnx.runtime.feeds import load_inputs, random_inputs
 from supernet_onnx.runtime.recalibration import recalibrate
-from supernet_onnx.runtime.session import Array, Session, Value, open_session
+from supernet_onnx.runtime.session import CPU, Array, Session, Value, check_providers, open_session
 
 __all__ = [
     "ATOL",
+    "CPU",
     "NUM_INPUTS",
     "RTOL",
     "Array",
@@ -19,6 +20,7 @@ __all__ = [
     "OutputComparison",
     "Session",
     "Value",
+    "check_providers",
     "load_inputs",
     "one_hot",
     "open_session",
