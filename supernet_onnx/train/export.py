@@ -150,7 +150,7 @@ def _mark(model: ModelProto, pools: Mapping[str, SuperNetModule]) -> ModelProto:
         attributes = {attribute.name: attribute for attribute in node.attribute}
         name = attributes["pool"].s.decode()
         pool = used[name] = pools[name]
-        scores = torch.log_softmax(pool.alpha.detach().double(), 0).tolist() if pool.hard_softmax else None
+        scores = torch.log_softmax(pool.alpha.detach().double(), 0).tolist() if pool.sampling.is_discrete else None
         mark = marks.Mark(name, pool.branch_names, attributes["call"].i, tuple(scores) if scores else None)
         kept = list(node.metadata_props)
         node.CopyFrom(marks.encode(mark, list(node.input), node.output[0], name=node.name))

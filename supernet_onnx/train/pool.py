@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from supernet_onnx.errors import PoolError, SelectionError
 from supernet_onnx.train import marking, sampling
+from supernet_onnx.train.sampling import Draw, Gumbel, Hard, Sampling, Softmax
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,26 +29,25 @@ class SuperNetModule(nn.Module):
     """A pool: a drop-in layer whose alternatives are mixed while training learns which is best.
 
     Every branch takes the same arguments, whatever they are, and gives a floating-point tensor, or a structure of
-    them (tuple, list, dict; None may stand in it), of one shape and dtype for all branches. While training the
-    output is
-
-    - ``sum_i theta[i] * branch_i(...)`` with ``theta = softmax(alpha / temperature)`` (DARTS);
-    - the same with Gumbel noise on ``alpha``, drawn anew for each forward of the supernet (``gumbel_softmax``);
-    - the branch of largest weight alone, with a straight-through gradient to every logit (``hard_softmax``).
-
-    In ``eval`` the noise is off, and a hard pool runs its chosen branch only.
+    them (tuple, list, dict; None may stand in it), of one shape and dtype for all branches. What a training forward
+    runs and mixes is up to ``sampling``, which ``SuperNet(..., sampling=)`` sets for all pools at once; the draw is
+    made once for each forward of the supernet, however often the pool is used in it, or by a pool called on its own
+    from torch's global generator, as dropout does. In ``eval`` nothing is drawn: the output is the mixture ``sum_i
+    theta[i] * branch_i(...)`` with ``theta = softmax(alpha / temperature)``, or, if the sampling is discrete, that of
+    the branch of largest logit alone.
 
     Args:
         branches: The alternatives, at least one: a mapping that names them, or an iterable, whose names are made
             from the classes: ``Conv2d``, ``Conv2d_1``, ``Identity``.
-        gumbel_softmax: Sample the weights while training.
-        hard_softmax: Use the largest weight's branch alone.
+        gumbel_softmax: Sample with ``Gumbel(hard=hard_softmax)``.
+        hard_softmax: Sample with ``Hard()``, without ``gumbel_softmax``.
 
     Attributes:
         alpha: The logits, ``(n,)``, each ``1 / n`` at first.
         branches: The alternatives, a ``nn.ModuleList``.
         branch_names: Their names.
         name: The qualified name of this module in its supernet, once a ``SuperNet`` found it.
+        sampling: How training samples; it can be set at any time. ``Softmax()`` if nothing else is said.
         temperature: Divides the logits; larger is flatter.
 
     Raises:
@@ -71,10 +72,30 @@ class SuperNetModule(nn.Module):
         self.branch_names = tuple(names)
         self.name: str | None = None
         self.alpha = nn.Parameter(torch.full((len(modules),), 1 / len(modules)))
-        self.gumbel_softmax = gumbel_softmax
-        self.hard_softmax = hard_softmax
+        self.sampling = _sampling_of(gumbel_softmax, hard_softmax)
         self._temperature = 1.0
-        self._noise: Tensor | None = None
+        self._draws: sampling.Draws | None = None
+        self._draw: Draw | None = None
+        self._fixed: int | None = None
+        self._statistics = [[m for m in branch.modules() if _keeps_statistics(m)] for branch in modules]
+
+    @property
+    def gumbel_softmax(self) -> bool:
+        """Whether the sampling is ``Gumbel``; setting it keeps ``hard_softmax``."""
+        return isinstance(self.sampling, Gumbel)
+
+    @gumbel_softmax.setter
+    def gumbel_softmax(self, value: bool) -> None:
+        self.sampling = _sampling_of(value, self.hard_softmax)
+
+    @property
+    def hard_softmax(self) -> bool:
+        """Whether the sampling is ``Hard`` or ``Gumbel(hard=True)``; setting it keeps ``gumbel_softmax``."""
+        return self.sampling.prices_choice
+
+    @hard_softmax.setter
+    def hard_softmax(self, value: bool) -> None:
+        self.sampling = _sampling_of(self.gumbel_softmax, value)
 
     @property
     def temperature(self) -> float:
@@ -109,8 +130,8 @@ class SuperNetModule(nn.Module):
         return sampling.softmax(self.alpha, self._temperature)
 
     def mixing_weights(self) -> Tensor:
-        """Return the weights that ``eval`` mixes by, ``(n,)``, without gradient: one-hot if the pool is hard."""
-        return sampling.one_hot(self.alpha) if self.hard_softmax else self.theta().detach()
+        """Return the weights that ``eval`` mixes by, ``(n,)``, without gradient: one-hot if it takes one branch."""
+        return sampling.one_hot(self.alpha) if self.sampling.is_discrete else self.theta().detach()
 
     def selected(self) -> int:
         """Return the index of the largest logit, the first of equals."""
@@ -130,12 +151,8 @@ class SuperNetModule(nn.Module):
             f"pool '{self.name}' has no branch {branch!r}; its branches are: {', '.join(self.branch_names)}"
         )
 
-    def draw(self) -> None:
-        """Draw the Gumbel noise of the coming forward, once for all calls of this pool; none if it needs none."""
-        self._noise = sampling.gumbel_noise(self.alpha) if self.gumbel_softmax and self.training else None
-
     def forward(self, *args: object, **kwargs: object) -> object:
-        """Run the branches on the arguments and mix what they give.
+        """Run branches on the arguments, and mix what they give.
 
         Raises:
             PoolError: The outputs do not fit together, or a branch changes its input in place.
@@ -143,36 +160,60 @@ class SuperNetModule(nn.Module):
         export = marking.current()
         if export is not None:
             return self._mark(export, args, kwargs)
-        if self.hard_softmax and not self.training:
+        way = self.sampling
+        if self._fixed is not None or way.is_discrete:
+            return self._run_path(args, kwargs)
+        if not self.training or not way.draws:
+            theta = way.weights(self.alpha, self._temperature, None) if self.training else self.theta()
+            return self._mix(theta, None, args, kwargs)
+        draw = self._current_draw()
+        return self._mix(way.weights(self.alpha, self._temperature, draw), draw, args, kwargs)
+
+    @torch.compiler.disable(recursive=False, reason="chosen on the host")  # type: ignore[untyped-decorator]  # torch's
+    def _run_path(self, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        """Run the branches that are chosen on the host; ``torch.compile`` compiles each branch, but not the choice."""
+        if self._fixed is not None:
+            return self.branches[self._fixed](*args, **kwargs)
+        if not self.training:
             return self.branches[self.selected()](*args, **kwargs)
-        noise = self._noise if self.training else None
-        if noise is None and self.gumbel_softmax and self.training:
-            noise = sampling.gumbel_noise(self.alpha)
-        theta = sampling.softmax(self.alpha, self._temperature, noise)
-        leaves, structure = self._run(args, kwargs)
-        if self.hard_softmax:
-            index = self.selected() if noise is None else int((self.alpha + noise).argmax())
-            mixed = [sampling.choose(theta, index, outputs) for outputs in zip(*leaves, strict=True)]
-        elif not self.training:
-            mixed = [sampling.mix(theta, sampling.drop(theta, outputs)) for outputs in zip(*leaves, strict=True)]
-        else:
+        draw = self._current_draw()
+        return self._mix(self.sampling.weights(self.alpha, self._temperature, draw), draw, args, kwargs)
+
+    def _current_draw(self) -> Draw:
+        """Return the draw of the supernet's forward, also where its backward recomputes activations; else an own."""
+        if self._draw is not None and self._draws is not None and (self._draws.under_way or _is_in_backward()):
+            return self._draw
+        return self.sampling.draw_alone(self.alpha, self._temperature)
+
+    def _mix(
+        self, theta: Tensor | None, draw: Draw | None, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> object:
+        """Run the branches of a draw, all without one, and mix their outputs or take one of them."""
+        branches = tuple(range(len(self.branches))) if draw is None else draw.branches
+        if theta is None:
+            (index,) = branches  # without weights there is nothing to mix
+            return self.branches[index](*args, **kwargs)
+        taken = None if draw is None else draw.taken
+        leaves, structure = self._run(args, kwargs, branches, taken)
+        if taken is not None:
+            mixed = [sampling.choose(theta, taken, outputs) for outputs in zip(*leaves, strict=True)]
+        elif self.training:
             mixed = [sampling.mix(theta, outputs) for outputs in zip(*leaves, strict=True)]
+        else:
+            mixed = [sampling.mix(theta, sampling.drop(theta, outputs)) for outputs in zip(*leaves, strict=True)]
         return structure.rebuild(mixed)
 
     def get_extra_state(self) -> Tensor:
-        """Return temperature and mode as a tensor, for ``state_dict``."""
-        return torch.tensor([self._temperature, self.gumbel_softmax, self.hard_softmax], dtype=torch.float64)
+        """Return temperature and sampling as a tensor, for ``state_dict``."""
+        return sampling.to_state(self.sampling, self._temperature)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take temperature and mode from a ``state_dict``."""
-        temperature, gumbel, hard = state.tolist()
-        self.temperature, self.gumbel_softmax, self.hard_softmax = temperature, bool(gumbel), bool(hard)
+        """Take temperature and sampling from a ``state_dict``."""
+        self.sampling, self.temperature = sampling.from_state(state, self.sampling)
 
     def extra_repr(self) -> str:
         """Describe the pool's mode for ``print(model)``."""
-        return (
-            f"temperature={self._temperature}, gumbel_softmax={self.gumbel_softmax}, hard_softmax={self.hard_softmax}"
-        )
+        return f"temperature={self._temperature}, sampling={self.sampling}"
 
     def _where(self, index: int) -> str:
         """Name the pool and one of its branches for a message."""
@@ -182,36 +223,48 @@ class SuperNetModule(nn.Module):
     def _mark(self, export: marking.Marking, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         """Run the branches and write a mark where their outputs meet, one for each tensor of a structure."""
         call = export.begin_call(self.name)
-        leaves, structure = self._run(args, kwargs)
+        leaves, structure = self._run(args, kwargs, range(len(self.branches)), None)
         assert self.name is not None
         marked = [export.emit(self.name, call, self.branch_names, outputs) for outputs in zip(*leaves, strict=True)]
         return structure.rebuild(marked)
 
-    def _run(self, args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[list[list[Tensor]], _Structure]:
-        """Run every branch; return the tensors that each gives, and how they are structured."""
-        inputs = _versioned((args, kwargs))
+    def _run(
+        self, args: tuple[object, ...], kwargs: dict[str, object], branches: Sequence[int], taken: int | None
+    ) -> tuple[list[list[Tensor]], _Structure]:
+        """Run branches; return the tensors that each gives, and how they are structured.
+
+        Where one of them is taken, the others run for their outputs alone, and keep their running statistics.
+        """
+        inputs = _versioned((args, kwargs)) if len(branches) > 1 else []
         versions = [leaf._version for leaf in inputs]
         flat: list[list[Tensor]] = []
         first: _Structure | None = None
-        for index, branch in enumerate(self.branches):
-            leaves, structure = _flatten(branch(*args, **kwargs))
+        for place, index in enumerate(branches):
+            if taken is None or place == taken:
+                output = self.branches[index](*args, **kwargs)
+            else:
+                with _undisturbed(self._statistics[index]):
+                    output = self.branches[index](*args, **kwargs)
+            leaves, structure = _flatten(output)
             if [leaf._version for leaf in inputs] != versions:
                 raise PoolError(
                     f"{self._where(index)}: changes its input in place, so the other branches would see the change; "
                     "use an operation that returns a new tensor (inplace=False)"
                 )
             first = structure if first is None else first
-            self._check_outputs(index, leaves, flat[0] if flat else leaves, structure == first)
+            self._check_outputs(index, leaves, branches[0], flat[0] if flat else leaves, structure == first)
             flat.append(leaves)
         assert first is not None
         return flat, first
 
-    def _check_outputs(self, index: int, leaves: Sequence[object], first: Sequence[Tensor], same: bool) -> None:
-        """Check one branch's outputs against those of the first branch."""
+    def _check_outputs(
+        self, index: int, leaves: Sequence[object], against: int, first: Sequence[Tensor], same: bool
+    ) -> None:
+        """Check one branch's outputs against those of the first branch that ran."""
         if not same:
             raise PoolError(
                 f"{self._where(index)}: its output is structured differently ({len(leaves)} tensors) from that of "
-                f"branch '{self.branch_names[0]}' ({len(first)}); all branches must return the same structure"
+                f"branch '{self.branch_names[against]}' ({len(first)}); all branches must return the same structure"
             )
         if not leaves:
             raise PoolError(f"{self._where(index)}: its output holds no tensor; return what the pool is to mix")
@@ -222,7 +275,7 @@ class SuperNetModule(nn.Module):
             if leaf.shape != expected.shape or (leaf.dtype != expected.dtype and not _is_autocast(leaf)):
                 raise PoolError(
                     f"{self._where(index)}: output is {_describe(leaf)}, the pool expects {_describe(expected)} as "
-                    f"branch '{self.branch_names[0]}' gives; make stride, padding and width of the branches agree"
+                    f"branch '{self.branch_names[against]}' gives; make stride, padding and width of the branches agree"
                 )
 
 
@@ -248,6 +301,36 @@ def _flatten(output: object) -> tuple[list[Tensor], _Structure]:
     """Return what is to be mixed of a branch's output, and its structure."""
     leaves, spec = pytree.tree_flatten(output)
     return [leaf for leaf in leaves if leaf is not None], _Structure(spec, tuple(leaf is None for leaf in leaves))
+
+
+def _sampling_of(gumbel: bool, hard: bool) -> Sampling:
+    """Return the sampling that the two options of ``SuperNetModule`` stand for."""
+    if gumbel:
+        return Gumbel(hard=hard)
+    return Hard() if hard else Softmax()
+
+
+def _keeps_statistics(module: nn.Module) -> bool:
+    """Whether a module is a normalisation that updates running statistics in training, as torch's do."""
+    return bool(getattr(module, "track_running_stats", False))
+
+
+@contextlib.contextmanager
+def _undisturbed(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Let normalisations in training use the statistics of the batch, and leave the running ones as they are."""
+    training = [module for module in modules if module.training]
+    for module in training:
+        module.track_running_stats = False  # type: ignore[assignment]  # torch's name
+    try:
+        yield
+    finally:
+        for module in training:
+            module.track_running_stats = True  # type: ignore[assignment]
+
+
+def _is_in_backward() -> bool:
+    """Whether autograd is running this: activation checkpointing recomputes a forward."""
+    return not torch.compiler.is_dynamo_compiling() and torch._C._current_graph_task_id() != -1
 
 
 def _describe(tensor: Tensor) -> str:

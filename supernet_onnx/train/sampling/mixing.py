@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -10,7 +11,20 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["choose", "drop", "gumbel_noise", "mix", "one_hot", "softmax", "straight_through"]
+    from supernet_onnx.train.sampling.mode import Draw
+
+__all__ = [
+    "choose",
+    "drop",
+    "gumbel_noise",
+    "mix",
+    "noise_of",
+    "one_hot",
+    "pair",
+    "softmax",
+    "softmax_of",
+    "straight_through",
+]
 
 
 def softmax(alpha: Tensor, temperature: float, noise: Tensor | None = None) -> Tensor:
@@ -28,6 +42,20 @@ def softmax(alpha: Tensor, temperature: float, noise: Tensor | None = None) -> T
     return torch.softmax(logits if temperature == 1 else logits / temperature, dim=-1)
 
 
+def softmax_of(logits: Sequence[float], temperature: float) -> list[float]:
+    """Return ``softmax(logits / temperature)`` of plain numbers."""
+    top = max(logits)
+    exponentials = [math.exp((logit - top) / temperature) for logit in logits]
+    total = sum(exponentials)
+    return [exponential / total for exponential in exponentials]
+
+
+def noise_of(draw: Draw | None, alpha: Tensor) -> Tensor | None:
+    """Return the noise of a draw on the logits' device, in their dtype."""
+    noise = None if draw is None else draw.noise
+    return alpha.new_tensor(noise) if isinstance(noise, tuple) else noise
+
+
 def gumbel_noise(alpha: Tensor) -> Tensor:
     """Draw standard Gumbel noise for logits, from torch's global generator as dropout does.
 
@@ -35,6 +63,11 @@ def gumbel_noise(alpha: Tensor) -> Tensor:
     """
     with torch.no_grad():
         return -torch.empty_like(alpha, memory_format=torch.contiguous_format).exponential_().log()
+
+
+def pair(difference: Tensor) -> Tensor:
+    """Return two weights, ``(2,)``, that carry the gradient of a difference: plus to the first, minus to the second."""
+    return torch.stack((difference, -difference))
 
 
 def one_hot(theta: Tensor) -> Tensor:
