@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from supernet_onnx.errors import PoolError, SelectionError
-from supernet_onnx.train import marking, sampling
+from supernet_onnx.train import compiling, marking, outputs, sampling
 from supernet_onnx.train.sampling import Draw, Gumbel, Hard, Sampling, Softmax
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from supernet_onnx.train.compiling import CallBranch
 
 __all__ = ["CHOICES", "SuperNetModule", "pools_of"]
 
@@ -77,7 +78,7 @@ class SuperNetModule(nn.Module):
         self._draws: sampling.Draws | None = None
         self._draw: Draw | None = None
         self._fixed: int | None = None
-        self._statistics = [[m for m in branch.modules() if _keeps_statistics(m)] for branch in modules]
+        self._watch = sampling.Watch()
 
     @property
     def gumbel_softmax(self) -> bool:
@@ -161,23 +162,26 @@ class SuperNetModule(nn.Module):
         if export is not None:
             return self._mark(export, args, kwargs)
         way = self.sampling
-        if self._fixed is not None or way.is_discrete:
+        if self._fixed is not None or (way.chooses if self.training else way.is_discrete):
+            if torch.compiler.is_dynamo_compiling():
+                return compiling.apart(functools.partial(self._run_path, args, kwargs))
             return self._run_path(args, kwargs)
-        if not self.training or not way.draws:
-            theta = way.weights(self.alpha, self._temperature, None) if self.training else self.theta()
-            return self._mix(theta, None, args, kwargs)
-        draw = self._current_draw()
+        if not self.training:
+            return self._mix(self.theta(), None, args, kwargs)
+        draw = self._current_draw() if way.draws else None
         return self._mix(way.weights(self.alpha, self._temperature, draw), draw, args, kwargs)
 
-    @torch.compiler.disable(recursive=False, reason="chosen on the host")  # type: ignore[untyped-decorator]  # torch's
-    def _run_path(self, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
-        """Run the branches that are chosen on the host; ``torch.compile`` compiles each branch, but not the choice."""
+    def _run_path(
+        self, args: tuple[object, ...], kwargs: dict[str, object], call: CallBranch = compiling.call
+    ) -> object:
+        """Run the branches that are chosen on the host."""
         if self._fixed is not None:
-            return self.branches[self._fixed](*args, **kwargs)
+            return call(self.branches[self._fixed], args, kwargs)
         if not self.training:
-            return self.branches[self.selected()](*args, **kwargs)
+            return call(self.branches[self.selected()], args, kwargs)
         draw = self._current_draw()
-        return self._mix(self.sampling.weights(self.alpha, self._temperature, draw), draw, args, kwargs)
+        theta = self.sampling.weights(self.alpha, self._temperature, draw)
+        return self._mix(theta, draw, args, kwargs, call=call)
 
     def _current_draw(self) -> Draw:
         """Return the draw of the supernet's forward, also where its backward recomputes activations; else an own."""
@@ -186,21 +190,26 @@ class SuperNetModule(nn.Module):
         return self.sampling.draw_alone(self.alpha, self._temperature)
 
     def _mix(
-        self, theta: Tensor | None, draw: Draw | None, args: tuple[object, ...], kwargs: dict[str, object]
+        self,
+        theta: Tensor | None,
+        draw: Draw | None,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        *,
+        call: CallBranch = compiling.call,
     ) -> object:
         """Run the branches of a draw, all without one, and mix their outputs or take one of them."""
         branches = tuple(range(len(self.branches))) if draw is None else draw.branches
-        if theta is None:
-            (index,) = branches  # without weights there is nothing to mix
-            return self.branches[index](*args, **kwargs)
         taken = None if draw is None else draw.taken
-        leaves, structure = self._run(args, kwargs, branches, taken)
+        if theta is None or (taken is not None and not theta.requires_grad):
+            return call(self.branches[branches[taken or 0]], args, kwargs)
+        leaves, structure = self._run(args, kwargs, branches, taken, call)
         if taken is not None:
-            mixed = [sampling.choose(theta, taken, outputs) for outputs in zip(*leaves, strict=True)]
+            mixed = [sampling.choose(theta, taken, tensors, self._watch) for tensors in zip(*leaves, strict=True)]
         elif self.training:
-            mixed = [sampling.mix(theta, outputs) for outputs in zip(*leaves, strict=True)]
+            mixed = [sampling.mix(theta, tensors) for tensors in zip(*leaves, strict=True)]
         else:
-            mixed = [sampling.mix(theta, sampling.drop(theta, outputs)) for outputs in zip(*leaves, strict=True)]
+            mixed = [sampling.mix(theta, sampling.drop(theta, tensors)) for tensors in zip(*leaves, strict=True)]
         return structure.rebuild(mixed)
 
     def get_extra_state(self) -> Tensor:
@@ -223,84 +232,47 @@ class SuperNetModule(nn.Module):
     def _mark(self, export: marking.Marking, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         """Run the branches and write a mark where their outputs meet, one for each tensor of a structure."""
         call = export.begin_call(self.name)
-        leaves, structure = self._run(args, kwargs, range(len(self.branches)), None)
+        leaves, structure = self._run(args, kwargs, range(len(self.branches)))
         assert self.name is not None
-        marked = [export.emit(self.name, call, self.branch_names, outputs) for outputs in zip(*leaves, strict=True)]
+        marked = [export.emit(self.name, call, self.branch_names, tensors) for tensors in zip(*leaves, strict=True)]
         return structure.rebuild(marked)
 
     def _run(
-        self, args: tuple[object, ...], kwargs: dict[str, object], branches: Sequence[int], taken: int | None
-    ) -> tuple[list[list[Tensor]], _Structure]:
+        self,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        branches: Sequence[int],
+        taken: int | None = None,
+        call: CallBranch = compiling.call,
+    ) -> tuple[list[list[Tensor]], outputs.Structure]:
         """Run branches; return the tensors that each gives, and how they are structured.
 
         Where one of them is taken, the others run for their outputs alone, and keep their running statistics.
         """
-        inputs = _versioned((args, kwargs)) if len(branches) > 1 else []
+        inputs = outputs.versioned((args, kwargs)) if len(branches) > 1 else []
         versions = [leaf._version for leaf in inputs]
         flat: list[list[Tensor]] = []
-        first: _Structure | None = None
+        first: outputs.Structure | None = None
         for place, index in enumerate(branches):
-            if taken is None or place == taken:
-                output = self.branches[index](*args, **kwargs)
-            else:
-                with _undisturbed(self._statistics[index]):
-                    output = self.branches[index](*args, **kwargs)
-            leaves, structure = _flatten(output)
+            branch = self.branches[index]
+            with contextlib.nullcontext() if taken is None or place == taken else outputs.undisturbed(branch):
+                leaves, structure = outputs.flatten(call(branch, args, kwargs))
             if [leaf._version for leaf in inputs] != versions:
                 raise PoolError(
                     f"{self._where(index)}: changes its input in place, so the other branches would see the change; "
                     "use an operation that returns a new tensor (inplace=False)"
                 )
             first = structure if first is None else first
-            self._check_outputs(index, leaves, branches[0], flat[0] if flat else leaves, structure == first)
+            outputs.check(
+                leaves,
+                flat[0] if flat else leaves,
+                same=structure is first or structure == first,
+                where=functools.partial(self._where, index),
+                first_name=functools.partial(self.branch_names.__getitem__, branches[0]),
+            )
             flat.append(leaves)
         assert first is not None
         return flat, first
-
-    def _check_outputs(
-        self, index: int, leaves: Sequence[object], against: int, first: Sequence[Tensor], same: bool
-    ) -> None:
-        """Check one branch's outputs against those of the first branch that ran."""
-        if not same:
-            raise PoolError(
-                f"{self._where(index)}: its output is structured differently ({len(leaves)} tensors) from that of "
-                f"branch '{self.branch_names[against]}' ({len(first)}); all branches must return the same structure"
-            )
-        if not leaves:
-            raise PoolError(f"{self._where(index)}: its output holds no tensor; return what the pool is to mix")
-        for leaf, expected in zip(leaves, first, strict=True):
-            if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
-                got = _describe(leaf) if isinstance(leaf, Tensor) else type(leaf).__name__
-                raise PoolError(f"{self._where(index)}: output is {got}; only floating-point tensors can be mixed")
-            if leaf.shape != expected.shape or (leaf.dtype != expected.dtype and not _is_autocast(leaf)):
-                raise PoolError(
-                    f"{self._where(index)}: output is {_describe(leaf)}, the pool expects {_describe(expected)} as "
-                    f"branch '{self.branch_names[against]}' gives; make stride, padding and width of the branches agree"
-                )
-
-
-@dataclass(frozen=True, slots=True)
-class _Structure:
-    """How the tensors that a branch gives are structured.
-
-    Attributes:
-        spec: The structure of all leaves.
-        is_none: Which leaves are None, such as the weights that attention does not give.
-    """
-
-    spec: pytree.TreeSpec
-    is_none: tuple[bool, ...]
-
-    def rebuild(self, tensors: Iterable[Tensor]) -> object:
-        """Return tensors in this structure."""
-        rest = iter(tensors)
-        return pytree.tree_unflatten([None if none else next(rest) for none in self.is_none], self.spec)
-
-
-def _flatten(output: object) -> tuple[list[Tensor], _Structure]:
-    """Return what is to be mixed of a branch's output, and its structure."""
-    leaves, spec = pytree.tree_flatten(output)
-    return [leaf for leaf in leaves if leaf is not None], _Structure(spec, tuple(leaf is None for leaf in leaves))
 
 
 def _sampling_of(gumbel: bool, hard: bool) -> Sampling:
@@ -310,45 +282,9 @@ def _sampling_of(gumbel: bool, hard: bool) -> Sampling:
     return Hard() if hard else Softmax()
 
 
-def _keeps_statistics(module: nn.Module) -> bool:
-    """Whether a module is a normalisation that updates running statistics in training, as torch's do."""
-    return bool(getattr(module, "track_running_stats", False))
-
-
-@contextlib.contextmanager
-def _undisturbed(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Let normalisations in training use the statistics of the batch, and leave the running ones as they are."""
-    training = [module for module in modules if module.training]
-    for module in training:
-        module.track_running_stats = False  # type: ignore[assignment]  # torch's name
-    try:
-        yield
-    finally:
-        for module in training:
-            module.track_running_stats = True  # type: ignore[assignment]
-
-
 def _is_in_backward() -> bool:
     """Whether autograd is running this: activation checkpointing recomputes a forward."""
     return not torch.compiler.is_dynamo_compiling() and torch._C._current_graph_task_id() != -1
-
-
-def _describe(tensor: Tensor) -> str:
-    """Write a tensor's dtype and shape as messages do: ``float32[2,8,4,4]``."""
-    return f"{str(tensor.dtype).removeprefix('torch.')}[{','.join(str(size) for size in tensor.shape)}]"
-
-
-def _versioned(arguments: object) -> list[Tensor]:
-    """Return the tensors whose in-place changes torch counts: none of inference mode, none under torch.compile."""
-    if torch.compiler.is_dynamo_compiling():
-        return []
-    return [leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, Tensor) and not leaf.is_inference()]
-
-
-def _is_autocast(leaf: Tensor) -> bool:
-    """Whether autocast gives each layer its dtype here, so that those of branches may differ; not so in a file."""
-    device = leaf.device.type
-    return marking.current() is None and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
 def _class_names(modules: Iterable[nn.Module]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -18,7 +19,7 @@ from supernet_onnx.train.example import make_example
 from supernet_onnx.train.extract import extract
 from supernet_onnx.train.pool import SuperNetModule, pools_of
 from supernet_onnx.train.pricing import ExpectedCost
-from supernet_onnx.train.sampling import Chance, Draws, Sampling, from_name
+from supernet_onnx.train.sampling import Chance, Draws, Sampling, from_name, noise_of
 
 if TYPE_CHECKING:
     from supernet_onnx.cost import CostTable, Metric
@@ -377,7 +378,10 @@ class SuperNet(nn.Module):
         drawing = [(i, pool) for i, pool in enumerate(self._pools.values()) if pool.training and pool.sampling.draws]
         for (i, pool), logits in zip(drawing, _on_host([pool.alpha for _, pool in drawing]), strict=True):
             chance = Chance(random, self._draws.seed, self._draws.step, i)
-            pool._draw = pool.sampling.draw(logits, pool.temperature, chance)
+            draw = pool.sampling.draw(logits, pool.temperature, chance)
+            pool._draw = replace(
+                draw, noise=noise_of(draw, pool.alpha)
+            )  # for torch.compile would take numbers for code
         self._draws.step += 1
         self._draws.under_way = True
 

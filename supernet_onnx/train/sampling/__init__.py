@@ -18,7 +18,17 @@ A mode of one's own is a subclass of ``Sampling`` with two short methods.
 """
 
 from supernet_onnx.train.sampling.chance import Chance, Draws
-from supernet_onnx.train.sampling.mixing import choose, drop, gumbel_noise, mix, one_hot, softmax, straight_through
+from supernet_onnx.train.sampling.mixing import (
+    Watch,
+    choose,
+    drop,
+    gumbel_noise,
+    mix,
+    noise_of,
+    one_hot,
+    softmax,
+    straight_through,
+)
 from supernet_onnx.train.sampling.mode import Draw, Sampling
 from supernet_onnx.train.sampling.paths import SinglePath, TwoPath, Uniform
 from supernet_onnx.train.sampling.registry import from_name, from_state, to_state
@@ -35,12 +45,14 @@ __all__ = [
     "Softmax",
     "TwoPath",
     "Uniform",
+    "Watch",
     "choose",
     "drop",
     "from_name",
     "from_state",
     "gumbel_noise",
     "mix",
+    "noise_of",
     "one_hot",
     "softmax",
     "straight_through",

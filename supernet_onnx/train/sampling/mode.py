@@ -24,7 +24,7 @@ class Draw:
         branches: The indices of the branches that run, ascending, each once; the others do not run.
         taken: The place in ``branches`` of the one whose output is the pool's, with a straight-through gradient to
             the weights; None for the mixture of all that run.
-        noise: What the weights add to the logits, ``(n,)`` for all n branches of the pool; None for nothing.
+        noise: What the weights add to the logits, one for each branch of the pool, run or not; None for nothing.
     """
 
     branches: tuple[int, ...]
@@ -61,12 +61,15 @@ class Sampling(ABC):
         prices_choice: ``net.cost`` is that of the branch of largest logit, with a straight-through gradient,
             instead of an expectation.
         draws: Whether ``draw`` is called at all; if not, every branch runs and the outputs are mixed.
+        chooses: Whether a draw may leave out branches or take one. ``torch.compile`` leaves the choice to the host
+            then, and compiles each branch apart; else the model is one graph.
     """
 
     is_discrete: bool = False
     is_tempered: bool = True
     prices_choice: bool = False
     draws: bool = True
+    chooses: bool = True
 
     @abstractmethod
     def draw(self, logits: Sequence[float], temperature: float, chance: Chance) -> Draw:

@@ -48,6 +48,11 @@ class Softmax(Sampling):
         """Whether branches may be dropped."""
         return self.drop_below > 0
 
+    @property
+    def chooses(self) -> bool:  # type: ignore[override]  # a constant of the other classes
+        """Whether branches may be dropped."""
+        return self.drop_below > 0
+
     def draw(self, logits: Sequence[float], temperature: float, chance: Chance) -> Draw:
         """Take all branches in a probe, else those that weigh enough."""
         everything = tuple(range(len(logits)))
@@ -83,6 +88,11 @@ class Gumbel(Sampling):
 
     @property
     def is_discrete(self) -> bool:  # type: ignore[override]  # a constant of the other classes
+        """Whether single branches count."""
+        return self.hard
+
+    @property
+    def chooses(self) -> bool:  # type: ignore[override]  # a constant of the other classes
         """Whether single branches count."""
         return self.hard
 
