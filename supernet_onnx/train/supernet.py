@@ -15,6 +15,7 @@ from supernet_onnx.cost import measure, params
 from supernet_onnx.errors import ExportError, PoolError, SelectionError
 from supernet_onnx.supergraph import read
 from supernet_onnx.train import export
+from supernet_onnx.train.distributed import anchor, is_distributed
 from supernet_onnx.train.example import make_example
 from supernet_onnx.train.extract import extract
 from supernet_onnx.train.pool import SuperNetModule, pools_of
@@ -104,9 +105,10 @@ class SuperNet(nn.Module):
             return self.model(*args, **kwargs)
         self._draw()
         try:
-            return self.model(*args, **kwargs)
+            output = self.model(*args, **kwargs)
         finally:
             self._draws.under_way = False
+        return anchor(output, [pool.alpha for pool in self._pools.values()]) if is_distributed() else output
 
     @property
     def sampling(self) -> Sampling | None:
@@ -393,8 +395,8 @@ class SuperNet(nn.Module):
 
 
 def _on_host(logits: Sequence[Tensor]) -> list[list[float]]:
-    """Return logits as plain numbers; those of an accelerator in one transfer."""
-    if all(alpha.is_cpu for alpha in logits):
-        return [alpha.tolist() for alpha in logits]
-    sizes = [len(alpha) for alpha in logits]
-    return [part.tolist() for part in torch.cat([alpha.detach() for alpha in logits]).cpu().split(sizes)]
+    """Return logits as plain numbers; those of an accelerator in one transfer, sharded ones gathered."""
+    whole = [alpha.full_tensor() if hasattr(alpha, "full_tensor") else alpha.detach() for alpha in logits]
+    if all(alpha.is_cpu for alpha in whole):
+        return [alpha.tolist() for alpha in whole]
+    return [part.tolist() for part in torch.cat(whole).cpu().split([len(alpha) for alpha in whole])]

@@ -55,7 +55,7 @@ def softmax_of(logits: Sequence[float], temperature: float) -> list[float]:
 def noise_of(draw: Draw | None, alpha: Tensor) -> Tensor | None:
     """Return the noise of a draw as a tensor like the logits."""
     noise = None if draw is None else draw.noise
-    return alpha.new_tensor(noise) if isinstance(noise, tuple) else noise
+    return torch.tensor(noise, dtype=alpha.dtype, device=alpha.device) if isinstance(noise, tuple) else noise
 
 
 def gumbel_noise(alpha: Tensor) -> Tensor:
