@@ -163,6 +163,8 @@ class SuperNetModule(nn.Module):
             return self._mark(export, args, kwargs)
         way = self.sampling
         if self._fixed is not None or (way.chooses if self.training else way.is_discrete):
+            if torch.compiler.is_dynamo_compiling():
+                return compiling.apart(functools.partial(self._run_path, args, kwargs))
             return self._run_path(args, kwargs)
         if not self.training:
             return self._mix(self.theta(), None, args, kwargs)
