@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import click
 
 from supernet_onnx.cli import options
+from supernet_onnx.cli.output import muted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,7 +58,9 @@ class Demands:
         budgets, metrics = self._budgets()
         pins = options.choices(supergraph, pairs, selection_file)
         chooser = search.Chooser(supergraph, metrics, dims=dims)
-        return chooser.choose(budgets=budgets, scores=self._scores(), pins=pins)
+        scores = self._scores()
+        with muted():
+            return chooser.choose(budgets=budgets, scores=scores, pins=pins)
 
     def _budgets(self) -> tuple[dict[str, str], list[Metric]]:
         budgets: dict[str, str] = {}
