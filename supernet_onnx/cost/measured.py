@@ -12,6 +12,7 @@ from supernet_onnx.cost.calls import resolve_calls
 from supernet_onnx.cost.spec import Bill, Entry
 from supernet_onnx.cost.structure import Structure, structure_of
 from supernet_onnx.cost.table import decompose
+from supernet_onnx.diagram import ways
 from supernet_onnx.errors import CostError, ModelError, ShapeError
 from supernet_onnx.shapes import Bindings
 
@@ -162,31 +163,22 @@ def amounts_record(pools: Sequence[Pool], amounts: Amounts) -> dict[str, object]
 
 
 def _ways(condition: Condition, pools: Sequence[Pool]) -> list[dict[str, list[str]]]:
-    """Return the ways in which a condition holds; no two hold together."""
-    ways: list[dict[str, list[str]]] = []
-    stack: list[tuple[Condition, dict[str, list[str]]]] = [(condition, {})]
-    while stack:
-        node, way = stack.pop()
-        if node.is_leaf:
-            ways.append(way)
-            if len(ways) > _MAX_WAYS:
-                raise CostError(
-                    f"a part of the model is live in more than {_MAX_WAYS:,} ways, which no cost table can hold; "
-                    "nest fewer pools, or let fewer branches share parts"
-                )
-            continue
-        pool = pools[node.level]
-        for child in reversed(list(dict.fromkeys(node.children))):
-            if not child.is_leaf or child.value:
-                taken = [pool.branches[i].name for i, other in enumerate(node.children) if other is child]
-                stack.append((child, {**way, pool.name: taken}))
-    return ways
+    found = ways(condition, most=_MAX_WAYS)
+    if found is None:
+        raise CostError(
+            f"a part of the model is live in more than {_MAX_WAYS:,} ways, which no cost table can hold; "
+            "nest fewer pools, or let fewer branches share parts"
+        )
+    return [
+        {pools[level].name: [pools[level].branches[i].name for i in taken] for level, taken in way.items()}
+        for way in found
+    ]
 
 
 def _condition(when: Ways, supergraph: SuperGraph) -> Condition:
     diagrams = supergraph.diagrams
     levels = {pool.name: level for level, pool in enumerate(supergraph.pools)}
-    ways = []
+    conditions = []
     for way in when:
         holds = diagrams.true
         for name, branches in way.items():
@@ -195,8 +187,8 @@ def _condition(when: Ways, supergraph: SuperGraph) -> Condition:
             holds = diagrams.both(
                 holds, diagrams.any_of(diagrams.literal(level, names.index(branch)) for branch in branches)
             )
-        ways.append(holds)
-    return diagrams.any_of(ways)
+        conditions.append(holds)
+    return diagrams.any_of(conditions)
 
 
 def _from_record(record: Mapping[str, Any], where: str) -> MeasuredCost:
@@ -221,8 +213,8 @@ def _from_record(record: Mapping[str, Any], where: str) -> MeasuredCost:
     )
 
 
-def _read_ways(ways: Sequence[Mapping[str, Sequence[str]]], branches: Mapping[str, Mapping[str, float]]) -> Ways:
-    read = tuple({pool: tuple(taken) for pool, taken in way.items()} for way in ways)
+def _read_ways(listed: Sequence[Mapping[str, Sequence[str]]], branches: Mapping[str, Mapping[str, float]]) -> Ways:
+    read = tuple({pool: tuple(taken) for pool, taken in way.items()} for way in listed)
     for way in read:
         for pool, taken in way.items():
             if not taken or not set(taken) <= set(branches[pool]):
