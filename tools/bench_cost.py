@@ -41,7 +41,7 @@ class Nothing(torch.autograd.Function):
         return torch.scalar_tensor(0.0, dtype=torch.float64)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]  # noqa: ANN401
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # noqa: ANN401
         """Return zeros."""
         return None, *ctx.gradients
 

@@ -53,7 +53,7 @@ class FlatCost:
             and set(map(type, alphas)) == _TYPES
             and (first := cast("Tensor", alphas[0])).is_cpu
             and first.dtype in _CODES
-            and not torch.jit.is_tracing()
+            and not torch._C._is_tracing()
             and not torch._C._are_functorch_transforms_active()
             and not torch._C._len_torch_dispatch_stack()
         )
@@ -115,7 +115,7 @@ class _Evaluate(torch.autograd.Function):
         return torch.scalar_tensor(cost, dtype=torch.float64, device="cpu")
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # noqa: ANN401
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         flat, weighings, formula, alphas, parts = ctx.kept
         if not torch.is_grad_enabled() and not _is_batched(grad):
             return None, None, None, *flat.gradient(parts, grad.item(), alphas[0].dtype)

@@ -31,10 +31,10 @@ class ExpectedCost:
     The last sum is over conditions on several pools (nested or shared parts); the probability of each is that of
     independent pools, worked out from the leaves of its diagram up, for all conditions at once. ``theta`` is
 
-    - ``softmax(alpha / temperature)`` for a soft pool;
-    - ``softmax(alpha)`` for one that samples with Gumbel noise: the probability that a branch is drawn, which no
-      temperature changes (the Gumbel-max trick);
-    - for a hard pool 1 at the largest, with the gradient of the above (straight-through).
+    - ``softmax(alpha / temperature)``;
+    - ``softmax(alpha)`` for a pool that samples with Gumbel noise: the probability that a branch is drawn, which no
+      temperature changes (the Gumbel-max trick; ``Sampling.is_tempered``);
+    - for a hard pool 1 at the largest, with the gradient of the above (straight-through; ``Sampling.prices_choice``).
 
     It is worked out in float64, where integers up to 2^53 are exact; in float32 on a device that has no float64 (MPS).
 
@@ -76,7 +76,10 @@ class ExpectedCost:
 
     def _weighings(self) -> list[Weighing]:
         """Return how the logits of each pool become weights now."""
-        return [(1.0 if pool.gumbel_softmax else 1.0 / pool.temperature, pool.hard_softmax) for pool in self._pools]
+        return [
+            (1.0 / pool.temperature if pool.sampling.is_tempered else 1.0, pool.sampling.prices_choice)
+            for pool in self._pools
+        ]
 
     def _formula(self, alphas: Sequence[Tensor], weighings: Sequence[Weighing]) -> Tensor:
         """Return the expected cost for these logits as a graph of torch's operations."""
