@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from models.data import Data, fashion_mnist
 from models.data.images import resized
 from models.layers import conv, pool
-from models.training import accuracy, fit, reset, train_paths
+from models.training import Training, accuracy, channels_last, fit, reset, train_paths
 from supernet_onnx import SuperNet
 from supernet_onnx.cost import CostTable, measure, params
 from supernet_onnx.selection import Selection, every, resolve
@@ -36,8 +36,8 @@ SIZE: Final = 14  # of the images
 WIDTH: Final = 8  # of the first pool
 IMAGES: Final = 10_000  # to train on
 SEEDS: Final = (0, 1)
-ALONE: Final = {"epochs": 4, "lr": 1e-2, "batch_size": 64}
-SHARED: Final = {"epochs": 24, "lr": 1e-2, "batch_size": 64}
+ALONE: Final[Training] = {"epochs": 4, "lr": 1e-2, "batch_size": 64}
+SHARED: Final[Training] = {"epochs": 24, "lr": 1e-2, "batch_size": 64}
 SELECTIONS: Final = 48  # random ones that the scores are fitted to
 BUDGETS: Final = (0.10, 0.15, 0.25, 0.40, 0.55, 0.75)  # of the largest network's parameters
 GOAL: Final = 0.005  # mean regret
@@ -73,7 +73,7 @@ def task(folder: Path | None) -> tuple[SuperNet, Data]:
 def train_alone(branches: dict[str, str], seed: int, folder: Path | None) -> Result:
     """Train one network from the start."""
     net, data = task(folder)
-    network = net.export(branches).to(memory_format=torch.channels_last)
+    network = channels_last(net.export(branches))
     reset(network, seed)
     fit(network, data, **ALONE, seed=seed)
     return {"accuracy": accuracy(network, data, data.test)}
@@ -82,7 +82,7 @@ def train_alone(branches: dict[str, str], seed: int, folder: Path | None) -> Res
 def choose_all(seed: int, folder: Path | None) -> Result:
     """Train one supernet, score its branches, and choose for every budget."""
     net, data = task(folder)
-    net.to(memory_format=torch.channels_last)
+    channels_last(net)
     reset(net, seed)
     torch.manual_seed(seed)
     started = time.process_time()
@@ -149,9 +149,7 @@ def report(ledger: Ledger, net: SuperNet, networks: list[Selection], supernets: 
     return good
 
 
-def compare(
-    choices: dict[str, dict[str, str]], truth: dict[Selection, float], table: CostTable, net: SuperNet
-) -> bool:
+def compare(choices: dict[str, dict[str, str]], truth: dict[Selection, float], table: CostTable, net: SuperNet) -> bool:
     """Print the regret under each budget; return whether every budget is met, and the goal in the mean."""
     print(f"{'budget':>8}{'meet it':>9}{'chosen':>9}{'accuracy':>10}{'best':>8}{'random':>8}{'regret':>8}  choice")
     regrets, met = [], True

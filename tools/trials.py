@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import supernet_onnx
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 __all__ = ["Ledger", "environment", "run"]
@@ -51,6 +51,10 @@ class Ledger:
     def __contains__(self, name: str) -> bool:
         """Whether there is a result of that name."""
         return name in self._content["results"]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._content["results"])
 
     def __getitem__(self, name: str) -> Result:
         """Return the result of that name."""
@@ -105,5 +109,7 @@ def _timed(work: Callable[..., Result], arguments: tuple[object, ...]) -> Result
 
 def environment() -> str:
     """Return the versions and the machine, to be printed beside every number."""
-    versions = f"supernet-onnx {supernet_onnx.__version__}, torch {torch.__version__}, Python {platform.python_version()}"
+    versions = (
+        f"supernet-onnx {supernet_onnx.__version__}, torch {torch.__version__}, Python {platform.python_version()}"
+    )
     return f"{versions}; 1 thread a job of {os.cpu_count()} cores, {platform.machine()}"
