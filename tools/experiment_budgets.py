@@ -12,7 +12,6 @@ It can be stopped, and goes on where it was. The data come by ``bash tools/fetch
 
 from __future__ import annotations
 
-import functools
 import random
 import statistics
 import sys
@@ -21,106 +20,55 @@ from pathlib import Path
 from typing import Final
 
 import click
-import torch
 
-from models import resnet8
-from models.data import Data, fashion_mnist
-from models.data.images import framed
-from models.training import Training, accuracy, channels_last, fit, reset, train_paths, train_weights
-from supernet_onnx import SuperNet
-from supernet_onnx.cost import CostTable, measure, params
-from supernet_onnx.selection import every, resolve
-from supernet_onnx.train import score
+from models.training import Training, accuracy, fit, reset
+from supernet_onnx.selection import every
+from tools.searches import CALIBRATION_BATCHES, TASKS, samples, search_once, search_weights, size, template
 from tools.trials import Ledger, Result, environment, run
 
+NAME: Final = "resnet8"
 BUDGETS: Final = (0.10, 0.20, 0.35, 0.60)  # of the largest network's parameters
 DRAWN: Final = 10  # random selections for each budget
 GOAL: Final = 9  # of them that the choice must be above
-ALONE_IMAGES: Final = 5_000
 ALONE: Final[Training] = {"epochs": 3, "lr": 1e-2, "batch_size": 64}
-SHARED_IMAGES: Final = 16_000
-SHARED: Final[Training] = {"epochs": 8, "lr": 1e-2, "batch_size": 64}
-SELECTIONS: Final = 64  # random ones that the scores are fitted to
-SCORE_IMAGES: Final = 4_000
-CALIBRATION_BATCHES: Final = 4  # of 500 images each, for the BatchNorm statistics of each of them
-DUCCIO: Final[Training] = {"epochs": 6, "lr": 1e-2, "batch_size": 64}
+TASK: Final = TASKS[NAME]
 
 Branches = dict[str, str]
 
 
-@functools.cache
-def images(folder: Path | None, number: int) -> Data:
-    """Return the images, so many to train on, once a process."""
-    return fashion_mnist(folder, framed).first(number, SCORE_IMAGES)
-
-
-def supernet(seed: int) -> SuperNet:
-    """Return the supernet, priced and fresh."""
-    torch.manual_seed(seed)
-    net = SuperNet(resnet8.build(), cost={"params": params}, input_shape=(3, 32, 32), full_cost=True, seed=seed)
-    return channels_last(net)
-
-
-@functools.cache
-def template() -> tuple[SuperNet, CostTable]:
-    """Return a supernet to cut fresh networks from, and what its selections cost, once a process."""
-    net = supernet(0)
-    return net, measure(net.supergraph, [params])["params"]
-
-
-def size(branches: Branches) -> int:
-    """Return the parameters of a network."""
-    net, table = template()
-    return int(table.total(resolve(net.supergraph, branches)))
-
-
 def train_alone(branches: Branches, seed: int, folder: Path | None) -> Result:
     """Train one network from the start."""
-    data = images(folder, ALONE_IMAGES)
-    network = template()[0].export(branches)
+    data = samples(NAME, folder, TASK.alone_samples)
+    network = template(NAME)[0].export(branches)
     reset(network, seed)
     fit(network, data, **ALONE, seed=seed)
     return {"accuracy": accuracy(network, data, data.test)}
 
 
-def search_once(seed: int, budgets: dict[str, int], state: Path, folder: Path | None) -> Result:
-    """Train one supernet on uniform paths, score its branches, choose for every budget, and keep its state."""
-    net, data = supernet(seed), images(folder, SHARED_IMAGES)
+def choose_all(seed: int, budgets: dict[str, int], keep: Path, folder: Path | None) -> Result:
+    """Search once, and choose for every budget."""
+    found = search_once(NAME, seed, keep, folder)
     started = time.process_time()
-    train_paths(net, data, **SHARED, seed=seed)
-    trained = time.process_time()
-    found = score(
-        net,
-        data.batches(data.validation, 500),
-        selections=SELECTIONS,
-        calibration=data.batches(data.train, 500),
-        batches=CALIBRATION_BATCHES,
-        seed=seed,
-    )
-    scored = time.process_time()
-    torch.save(net.state_dict(), state)
-    choices = {share: net.choose(budgets={"params": most}).selection.as_dict() for share, most in budgets.items()}
+    choices = {share: found.net.choose(budgets={"params": most}) for share, most in budgets.items()}
     return {
-        "choices": choices,
-        "train_cpu_s": trained - started,
-        "score_cpu_s": scored - trained,
-        "choose_cpu_s": time.process_time() - scored,
+        "choices": {share: choice.selection.as_dict() for share, choice in choices.items()},
+        "train_cpu_s": found.train_cpu_s,
+        "score_cpu_s": found.score_cpu_s,
+        "choose_cpu_s": time.process_time() - started,
         "rank_correlation": found.rank_correlation,
-        "scores": found.scores,
-        "standard_errors": found.standard_errors,
     }
 
 
-def search_by_weights(budget: int, seed: int, folder: Path | None) -> Result:
-    """Search for one budget with DUCCIO over the mixture of all branches."""
-    net, data = supernet(seed), images(folder, ALONE_IMAGES)
-    train_weights(net, data, **DUCCIO, budgets={"params": budget}, sampling="softmax", seed=seed)
-    return {"choice": net.selection(), "expected": net.get_cost("params").item()}
+def choose_by_weights(budget: int, seed: int, keep: Path, folder: Path | None) -> Result:
+    """Search for one budget over the mixture of all branches."""
+    found = search_weights(NAME, budget, seed, keep, folder)
+    expected = found.net.get_cost("params").item()
+    return {"choice": found.net.selection(), "expected": expected, "train_cpu_s": found.train_cpu_s}
 
 
 def draw(budget: int, seed: int) -> list[Branches]:
     """Draw different selections uniformly among all that meet a budget."""
-    net, table = template()
+    net, table = template(NAME)
     fitting = [own for own in every(net.supergraph) if table.total(own) <= budget]
     return [own.as_dict() for own in random.Random(seed).sample(fitting, DRAWN)]
 
@@ -138,10 +86,12 @@ def name(branches: Branches, seed: int) -> str:
 def main(folder: Path | None, out: Path, jobs: int, seed: int) -> None:
     """Search, train all choices and random selections alone, and report how they compare."""
     print(environment(), flush=True)
-    budgets = {f"{share:.0%}": int(share * template()[1].maximum()) for share in BUDGETS}
-    settings = {"alone": (ALONE_IMAGES, ALONE), "shared": (SHARED_IMAGES, SHARED), "duccio": DUCCIO, "seed": seed}
-    ledger = Ledger(out, {**settings, "scores": (SELECTIONS, SCORE_IMAGES, CALIBRATION_BATCHES), "budgets": budgets})
-    run("one supernet", {"supernet": (seed, budgets, out.with_suffix(".pt"), folder)}, search_once, ledger, jobs)
+    budgets = {f"{share:.0%}": int(share * template(NAME)[1].maximum()) for share in BUDGETS}
+    settings = {"alone": (TASK.alone_samples, ALONE), "shared": (TASK.shared_samples, TASK.shared), "seed": seed}
+    scores = (TASK.selections, TASK.score_samples, CALIBRATION_BATCHES)
+    ledger = Ledger(out, {**settings, "duccio": TASK.mixture, "scores": scores, "budgets": budgets})
+    supernet = {"supernet": (seed, budgets, out.with_suffix(".pt"), folder)}
+    run("one supernet", supernet, choose_all, ledger, jobs)
     chosen: dict[str, Branches] = ledger["supernet"]["choices"]
     drawn = {share: draw(budget, seed) for share, budget in budgets.items()}
 
@@ -150,8 +100,11 @@ def main(folder: Path | None, out: Path, jobs: int, seed: int) -> None:
 
     alone("choices alone", list(chosen.values()))
     alone("random selections alone", [own for group in drawn.values() for own in group])
-    searches = {f"duccio {share}": (budget, seed, folder) for share, budget in budgets.items()}
-    run("DUCCIO", searches, search_by_weights, ledger, jobs)
+    searches = {
+        f"duccio {share}": (budget, seed, out.with_suffix(f".duccio-{share}.pt"), folder)
+        for share, budget in budgets.items()
+    }
+    run("DUCCIO", searches, choose_by_weights, ledger, jobs)
     alone("DUCCIO's choices alone", [ledger[key]["choice"] for key in searches])
     sys.exit(0 if report(ledger, budgets, drawn, seed) else 1)
 
@@ -170,9 +123,9 @@ def report(ledger: Ledger, budgets: dict[str, int], drawn: dict[str, list[Branch
         right = ledger[name(own, seed)]["accuracy"]
         reached = sorted((ledger[name(other, seed)]["accuracy"] for other in drawn[share]), reverse=True)
         above = sum(right > other for other in reached)
-        good &= size(own) <= budget and above >= GOAL
+        good &= size(NAME, own) <= budget and above >= GOAL
         print(f"\n{share} of the largest: at most {budget:,} parameters")
-        print(f"  chosen  {right:.4f}  {size(own):>7,}  {' '.join(own.values())}")
+        print(f"  chosen  {right:.4f}  {size(NAME, own):>7,}  {' '.join(own.values())}")
         print(f"  random  {statistics.mean(reached):.4f} in the mean; the choice is above {above} of {len(reached)}:")
         print(f"          {' '.join(f'{value:.4f}' for value in reached)}")
         show_duccio(ledger[f"duccio {share}"], budget, ledger, seed)
@@ -183,11 +136,11 @@ def report(ledger: Ledger, budgets: dict[str, int], drawn: dict[str, list[Branch
 
 def show_duccio(found: Result, budget: int, ledger: Ledger, seed: int) -> None:
     """Print what a search over the mixture chose."""
-    own, cost = found["choice"], size(found["choice"])
+    own, cost = found["choice"], size(NAME, found["choice"])
     met = "met" if cost <= budget else "OVER the budget"
     print(
         f"  DUCCIO  {ledger[name(own, seed)]['accuracy']:.4f}  {cost:>7,}  {' '.join(own.values())}; {met}, "
-        f"expected cost {found['expected']:,.0f}, searched in {found['cpu_s']:.0f} s"
+        f"expected cost {found['expected']:,.0f}, searched in {found['train_cpu_s']:.0f} s"
     )
 
 
