@@ -39,7 +39,7 @@ BUDGETS: Final = {  # of the largest network's parameters
 }
 SEARCHED: Final = {  # those with a search of their own
     "resnet8": (0.10, 0.20, 0.35, 0.60),
-    "tcresnet": BUDGETS["tcresnet"],
+    "tcresnet": (0.12, 0.24, 0.45, 0.80),
 }
 FINE_TUNING: Final[dict[str, Training]] = {
     "resnet8": {"epochs": 2, "lr": 3e-3, "batch_size": 64},
