@@ -13,6 +13,7 @@ from supernet_onnx.cli.fronts import pareto
 from supernet_onnx.cli.inspection import inspect
 from supernet_onnx.cli.pricing import cost
 from supernet_onnx.cli.pruning import prune
+from supernet_onnx.cli.scoring import score
 from supernet_onnx.cli.timing import bench
 from supernet_onnx.cli.verification import verify
 
@@ -32,5 +33,5 @@ def main(context: click.Context) -> None:
         context.exit(2)
 
 
-for _verb in (inspect, cost, pareto, prune, verify, bench):
+for _verb in (inspect, cost, score, pareto, prune, verify, bench):
     main.add_command(_verb)

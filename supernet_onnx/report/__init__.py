@@ -10,6 +10,7 @@ from supernet_onnx.report.formulas import Formulas
 from supernet_onnx.report.inspection import Inspection
 from supernet_onnx.report.pricing import Pricing
 from supernet_onnx.report.pruning import Pruning
+from supernet_onnx.report.scorecard import Scorecard
 from supernet_onnx.report.timing import Timings
 from supernet_onnx.report.tradeoffs import Tradeoffs, draw_front
 from supernet_onnx.report.verification import Verification, explain
@@ -21,6 +22,7 @@ __all__ = [
     "Pricing",
     "Pruning",
     "Report",
+    "Scorecard",
     "Table",
     "Timings",
     "Tradeoffs",
