@@ -12,6 +12,7 @@ from supernet_onnx.cli.failures import Program
 from supernet_onnx.cli.fronts import pareto
 from supernet_onnx.cli.inspection import inspect
 from supernet_onnx.cli.pricing import cost
+from supernet_onnx.cli.profiling import profile
 from supernet_onnx.cli.pruning import prune
 from supernet_onnx.cli.scoring import score
 from supernet_onnx.cli.timing import bench
@@ -33,5 +34,5 @@ def main(context: click.Context) -> None:
         context.exit(2)
 
 
-for _verb in (inspect, cost, score, pareto, prune, verify, bench):
+for _verb in (inspect, cost, profile, score, pareto, prune, verify, bench):
     main.add_command(_verb)

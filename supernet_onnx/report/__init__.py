@@ -9,6 +9,7 @@ from supernet_onnx.report.form import Part, Report, Table, clean
 from supernet_onnx.report.formulas import Formulas
 from supernet_onnx.report.inspection import Inspection
 from supernet_onnx.report.pricing import Pricing
+from supernet_onnx.report.profiling import Profiling
 from supernet_onnx.report.pruning import Pruning
 from supernet_onnx.report.scorecard import Scorecard
 from supernet_onnx.report.timing import Timings
@@ -20,6 +21,7 @@ __all__ = [
     "Inspection",
     "Part",
     "Pricing",
+    "Profiling",
     "Pruning",
     "Report",
     "Scorecard",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from supernet_onnx.diagram import ways
 from supernet_onnx.report.form import Table, clean, format_amount
 
 if TYPE_CHECKING:
@@ -147,25 +148,20 @@ class Pricing:
 
     def _ways(self, condition: Condition) -> _Ways | None:
         """Return the ways in which a condition holds, as the branches that pools may take; None for too many."""
-        ways: _Ways = []
-        stack: list[tuple[Condition, dict[str, list[str]]]] = [(condition, {})]
-        while stack:
-            node, way = stack.pop()
-            if node.is_leaf:
-                ways.append(way)
-                if len(ways) > _MAX_WAYS:
-                    return None
-                continue
-            pool = self.pools[node.level]
-            for child in reversed(list(dict.fromkeys(node.children))):
-                if not child.is_leaf or child.value:
-                    taken = [pool.branches[i].name for i, other in enumerate(node.children) if other is child]
-                    stack.append((child, {**way, pool.name: taken}))
-        return ways
+        found = ways(condition, most=_MAX_WAYS)
+        if found is None:
+            return None
+        return [
+            {
+                self.pools[level].name: [self.pools[level].branches[i].name for i in taken]
+                for level, taken in way.items()
+            }
+            for way in found
+        ]
 
 
-def _in_words(ways: _Ways | None) -> str:
+def _in_words(found: _Ways | None) -> str:
     """Write ways as ``conv=Conv2d|Identity and act=ReLU or ...``; nothing for always."""
-    if ways is None:
+    if found is None:
         return "it depends"
-    return " or ".join(" and ".join(f"{pool}={'|'.join(taken)}" for pool, taken in way.items()) for way in ways)
+    return " or ".join(" and ".join(f"{pool}={'|'.join(taken)}" for pool, taken in way.items()) for way in found)

@@ -9,10 +9,11 @@ from supernet_onnx.runtime.evaluation import evaluate
 from supernet_onnx.runtime.feeds import load_inputs, random_inputs
 from supernet_onnx.runtime.measures import MEASURES, Measure, find_measure
 from supernet_onnx.runtime.recalibration import recalibrate
-from supernet_onnx.runtime.session import Array, Session, Value, open_session
+from supernet_onnx.runtime.session import CPU, Array, Session, Value, check_providers, open_session
 
 __all__ = [
     "ATOL",
+    "CPU",
     "MEASURES",
     "NUM_INPUTS",
     "RTOL",
@@ -23,6 +24,7 @@ __all__ = [
     "OutputComparison",
     "Session",
     "Value",
+    "check_providers",
     "evaluate",
     "find_measure",
     "find_target",
