@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict, Unpack
 
 from supernet_onnx.cost.calls import resolve_calls
 from supernet_onnx.cost.hardware import diana_latency, gap8_latency, mpic_energy, mpic_latency, ne16_latency
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from supernet_onnx.selection import Selection
     from supernet_onnx.supergraph import Condition, SuperGraph
 
-__all__ = ["METRICS", "Given", "NodeCost", "OperatorCost", "by_node", "by_operator", "measure"]
+__all__ = ["METRICS", "Given", "NodeCost", "OperatorCost", "by_node", "by_operator", "by_operators", "measure"]
 
 _ALL: Final[tuple[Metric, ...]] = (
     params, params_no_bias, macs, ops, ops_no_bias, size, peak_memory, traffic,
@@ -190,15 +190,7 @@ def by_node(
 
 
 def by_operator(
-    supergraph: SuperGraph,
-    metrics: Iterable[Metric],
-    selection: Selection,
-    *,
-    dims: Mapping[str, int] | None = None,
-    shapes: Mapping[str, Sequence[int]] | None = None,
-    values: Mapping[str, float] | None = None,
-    trip_counts: Mapping[str, int] | None = None,
-    unknown: Unknown = "error",
+    supergraph: SuperGraph, metrics: Iterable[Metric], selection: Selection, **given: Unpack[Given]
 ) -> list[OperatorCost]:
     """Price a supergraph operator by operator. What stands in control flow is paid by the node that holds it.
 
@@ -206,11 +198,7 @@ def by_operator(
         supergraph: As for ``measure``.
         metrics: Likewise.
         selection: Which branches are live.
-        dims: As for ``measure``.
-        shapes: Likewise.
-        values: Likewise.
-        trip_counts: Likewise.
-        unknown: Likewise.
+        given: As for ``measure``.
 
     Returns:
         The operators of live nodes, local functions inlined, those that cost most by the first metric first.
@@ -218,9 +206,48 @@ def by_operator(
     Raises:
         SuperNetError: As ``measure`` raises.
     """
+    (found,) = by_operators(supergraph, metrics, [selection], **given)
+    return found
+
+
+def by_operators(
+    supergraph: SuperGraph,
+    metrics: Iterable[Metric],
+    selections: Iterable[Selection],
+    *,
+    dims: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    values: Mapping[str, float] | None = None,
+    trip_counts: Mapping[str, int] | None = None,
+    unknown: Unknown = "error",
+) -> list[list[OperatorCost]]:
+    """Price a supergraph operator by operator under several selections; its nodes are priced once.
+
+    Args:
+        supergraph: As for ``measure``.
+        metrics: Likewise.
+        selections: Which branches are live.
+        dims: As for ``measure``.
+        shapes: Likewise.
+        values: Likewise.
+        trip_counts: Likewise.
+        unknown: Likewise.
+
+    Returns:
+        For each selection, what ``by_operator`` returns.
+
+    Raises:
+        SuperNetError: As ``measure`` raises.
+    """
     graph = resolve_calls(supergraph, _bindings(dims, shapes, values, trip_counts))
     bills = _bills(graph, metrics, unknown)
-    nodes, choices = graph.supergraph.graph.node, selection.indices
+    return [_operators(graph, bills, selection.indices) for selection in selections]
+
+
+def _operators(
+    graph: CallGraph, bills: Mapping[str, tuple[Metric, Bill]], choices: Sequence[int]
+) -> list[OperatorCost]:
+    nodes = graph.supergraph.graph.node
     live = {
         index
         for index, condition in enumerate(graph.supergraph.node_conditions)
