@@ -17,32 +17,9 @@ __all__ = ["cost"]
 
 @click.command()
 @click.argument("file", type=options.PATH)
-@click.option(
-    "--metric",
-    "names",
-    multiple=True,
-    default=options.METRICS,
-    metavar="NAME[:SETTING=BITS,...]",
-    show_default=True,
-    help="What to count; mpic_latency:weight_bits=8,act_bits=8 says what a float model will be. Repeatable.",
-)
-@click.option(
-    "--cost-module",
-    "modules",
-    type=options.PATH,
-    multiple=True,
-    metavar="FILE.py",
-    help="Run a Python file; --metric then knows each CostSpec in it. Repeatable.",
-)
+@options.counting
 @options.selecting
 @options.sizes
-@click.option(
-    "--unknown",
-    type=click.Choice(["error", "free"]),
-    default="error",
-    show_default=True,
-    help="What becomes of an operator that a metric cannot count.",
-)
 @click.option("--by-node", is_flag=True, help="Also price every node.")
 @click.option("--symbolic", is_flag=True, help="Print the total as a formula in the dims that nothing binds.")
 @click.option("--by-op", is_flag=True, help="Also price every operator, under the selection.")

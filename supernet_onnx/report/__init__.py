@@ -10,6 +10,7 @@ from supernet_onnx.report.formulas import Formulas
 from supernet_onnx.report.inspection import Inspection
 from supernet_onnx.report.pricing import Pricing
 from supernet_onnx.report.pruning import Pruning
+from supernet_onnx.report.publishing import Publishing
 from supernet_onnx.report.timing import Timings
 from supernet_onnx.report.verification import Verification, explain
 
@@ -19,6 +20,7 @@ __all__ = [
     "Part",
     "Pricing",
     "Pruning",
+    "Publishing",
     "Report",
     "Table",
     "Timings",
