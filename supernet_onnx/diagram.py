@@ -94,13 +94,14 @@ def values(diagrams: Iterable[Diagram], choices: Sequence[int]) -> Iterator[Numb
     """Iterate over the values of many diagrams for ``choices``; what they share is walked through once."""
     known: dict[Diagram, Number] = {}
     for node in diagrams:
-        passed = []
-        while node.children and node not in known:
-            passed.append(node)
-            node = node.children[choices[node.level]]
-        value = known[node] if node.children else node.value
-        known.update((above, value) for above in passed)
-        yield value
+        if node not in known:
+            below, passed = node, [node]
+            while below.children and below not in known:
+                below = below.children[choices[below.level]]
+                passed.append(below)
+            value = known[below] if below.children else below.value
+            known.update(dict.fromkeys(passed, value))
+        yield known[node]
 
 
 class Diagrams:

@@ -48,6 +48,7 @@ def flat(tmp_path: Path) -> Path:
         (["inspect"], set()),
         (["cost"], set()),
         (["cost", "--by-node", "--by-op", "--unknown", "free"], set()),
+        (["pareto"], {"scipy"}),
         (["report"], {"plotly"}),
         (["prune"], {"onnx_graphsurgeon"}),
         (["prune", "--dry-run", "--select", "pool=skip"], {"onnx_graphsurgeon"}),

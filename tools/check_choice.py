@@ -1,6 +1,6 @@
 """Compare the exact choice with going through all selections, and time it where nobody can.
 
-    python tools/check_choice.py [--draws 1000] [--folder DIR]
+    python -m tools.check_choice [--draws 1000] [--folder DIR]
 
 For each reference supernet that is small enough, random budgets and scores; for ``proxyless``, three budgets at once.
 """

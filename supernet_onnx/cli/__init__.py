@@ -9,6 +9,7 @@ from __future__ import annotations
 import click
 
 from supernet_onnx.cli.failures import Program
+from supernet_onnx.cli.fronts import pareto
 from supernet_onnx.cli.inspection import inspect
 from supernet_onnx.cli.pricing import cost
 from supernet_onnx.cli.pruning import prune
@@ -32,5 +33,5 @@ def main(context: click.Context) -> None:
         context.exit(2)
 
 
-for _verb in (inspect, cost, prune, verify, bench, report):
+for _verb in (inspect, cost, pareto, prune, verify, bench, report):
     main.add_command(_verb)

@@ -55,14 +55,19 @@ class Demands:
         """
         from supernet_onnx import search
 
-        budgets, metrics = self._budgets()
+        budgets, metrics = self.parsed()
         pins = options.choices(supergraph, pairs, selection_file)
         chooser = search.Chooser(supergraph, metrics, dims=dims)
-        scores = self._scores()
+        scores = self.scores()
         with muted():
             return chooser.choose(budgets=budgets, scores=scores, pins=pins)
 
-    def _budgets(self) -> tuple[dict[str, str], list[Metric]]:
+    def parsed(self) -> tuple[dict[str, str], list[Metric]]:
+        """Return the amount of each metric's budget, as it was given, and the metrics.
+
+        Raises:
+            click.BadParameter: A budget is none, or of no metric.
+        """
         budgets: dict[str, str] = {}
         metrics = []
         for text in self.budgets:
@@ -75,7 +80,12 @@ class Demands:
             metrics.append(metric)
         return budgets, list({metric.name: metric for metric in metrics}.values())
 
-    def _scores(self) -> Scores | None:
+    def scores(self) -> Scores | None:
+        """Return the scores that were given, or None.
+
+        Raises:
+            BudgetError: The file cannot be read, or holds none.
+        """
         from supernet_onnx.errors import BudgetError
         from supernet_onnx.search import scores_from_json
 

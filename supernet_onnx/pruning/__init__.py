@@ -14,7 +14,7 @@ from onnx import GraphProto, ModelProto, TrainingInfoProto, helper
 from supernet_onnx import marks
 from supernet_onnx.diagram import values
 from supernet_onnx.errors import MarkError
-from supernet_onnx.graph import has_subgraphs, initializer_names
+from supernet_onnx.graph import initializer_names
 from supernet_onnx.pruning.calls import keep_called
 from supernet_onnx.pruning.fields import copy_fields
 from supernet_onnx.pruning.names import kept_annotations, mentioned, nested_parameters, parameters, restore
@@ -59,11 +59,12 @@ def prune(supergraph: SuperGraph, selection: Selection) -> ModelProto:
     source = supergraph.model
     live = [i for i, holds in enumerate(values(supergraph.node_conditions, selection.indices)) if holds]
     chosen = dict(zip(selection.pools, selection.indices, strict=True))
-    selected = {i: source.graph.node[i].input[1 + chosen[mark.pool]] for i in live if (mark := supergraph.marks.get(i))}
+    reads = supergraph.wiring.reads
+    selected = {i: reads[i][1 + chosen[mark.pool]] for i in live if (mark := supergraph.marks.get(i))}
     training = _possible_training(supergraph, live, selected)
     trained = set().union(*map(mentioned, training))
     fixed = trained.union(value.name for value in source.graph.output)
-    surgery = operate(source.graph.node, live, selected, fixed)
+    surgery = operate(supergraph.wiring, live, selected, fixed)
     subnet = ModelProto()
     copy_fields(subnet, source, but=("graph", "functions", "opset_import", "metadata_props", "training_info"))
     subnet.metadata_props.extend(
@@ -110,25 +111,28 @@ def _assemble(
     target: GraphProto, supergraph: SuperGraph, live: Sequence[int], surgery: Surgery, trained: Collection[str]
 ) -> None:
     """Fill the subnet's graph: the live nodes, and everything of the source graph that they still need."""
-    source, names = supergraph.graph, surgery.names
+    source, names, wiring = supergraph.graph, surgery.names, supergraph.wiring
     present = {value.name for value in source.output}  # what a node reads or makes
     present.update(trained)
     made: set[str] = set()
     used: set[str] = set()
     for index in live:
-        node, reads = source.node[index], supergraph.node_reads[index]
+        node, reads, makes = wiring.nodes[index], wiring.reads[index], wiring.makes[index]
         if index in surgery.joined:
             reads = [surgery.joined[index]]
-            target.node.append(helper.make_node("Identity", reads, node.output, name=node.name))
+            target.node.append(helper.make_node("Identity", reads, makes, name=node.name))
         elif index in supergraph.marks:
             continue
+        elif names.keys().isdisjoint(reads) and names.keys().isdisjoint(makes):
+            target.node.add().CopyFrom(node)
         else:
             restore(target.node.add(), node, reads, names)
-            made.update(name for name in node.output if name in names)
-            if has_subgraphs(node):
-                used.update(nested_parameters(target.node[-1]))
-        present.update([names.get(name, name) for name in reads])
-        present.update(target.node[-1].output)
+            made.update(name for name in makes if name in names)
+            reads, makes = [names.get(name, name) for name in reads], [names.get(name, name) for name in makes]
+        if index in wiring.nested:
+            used.update(nested_parameters(target.node[-1]))
+        present.update(reads)
+        present.update(makes)
     target.quantization_annotation.extend(kept_annotations(source, present, made, names))
     used.update(present, parameters(target.quantization_annotation))
     target.initializer.extend(tensor for tensor in source.initializer if tensor.name in used)

@@ -12,6 +12,7 @@ from supernet_onnx.report.pricing import Pricing
 from supernet_onnx.report.pruning import Pruning
 from supernet_onnx.report.publishing import Publishing
 from supernet_onnx.report.timing import Timings
+from supernet_onnx.report.tradeoffs import Tradeoffs, draw_front
 from supernet_onnx.report.verification import Verification, explain
 
 __all__ = [
@@ -24,7 +25,9 @@ __all__ = [
     "Report",
     "Table",
     "Timings",
+    "Tradeoffs",
     "Verification",
     "clean",
+    "draw_front",
     "explain",
 ]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from supernet_onnx.cost import measure
 from supernet_onnx.search.program import Linear, Program, add_up
 from supernet_onnx.selection import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from supernet_onnx.cost import CostTable, Given, Metric
     from supernet_onnx.diagram import Number
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Limits", "Space"]
 
-Limits = dict[str, "Number"]
+Limits: TypeAlias = "Mapping[str, Number]"
 """The most that may be spent of each metric."""
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from supernet_onnx.search.program import Linear, add_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from supernet_onnx.search.program import Program
     from supernet_onnx.search.space import Limits, Space
@@ -21,7 +21,13 @@ _CHUNK: Final = 2**18  # the selections of so many pools are told apart by one n
 
 
 def break_ties(
-    space: Space, program: Program, limits: Limits, scores: Sequence[Sequence[float]], choices: tuple[int, ...]
+    space: Space,
+    program: Program,
+    limits: Limits,
+    scores: Sequence[Sequence[float]],
+    choices: tuple[int, ...],
+    *,
+    thrifty: Collection[str] | None = None,
 ) -> tuple[int, ...]:
     """Return the one of all selections that are as good as a given one, whatever the solver found first.
 
@@ -34,7 +40,9 @@ def break_ties(
         limits: The budgets.
         scores: What was maximized.
         choices: A best selection.
+        thrifty: The budgets of which the shares count; all if left out.
     """
+    shares = {name: limit for name, limit in limits.items() if limit > 0 and (thrifty is None or name in thrifty)}
 
     def value(choices: Sequence[int]) -> float:
         return sum(scores[level][index] for level, index in space.reached(choices).items())
@@ -49,10 +57,10 @@ def break_ties(
 
     if space.best(others, Linear(), limits, accept=is_as_good, patience=_PATIENCE) is None:
         return choices
-    choices, share = _cheapest(space, program, limits, is_as_good) or (choices, math.inf)
+    choices, share = _cheapest(space, program, limits, shares, is_as_good) or (choices, math.inf)
 
     def is_as_cheap(choices: Sequence[int]) -> bool:
-        return is_as_good(choices) and _share(space, choices, limits) <= share + _EQUAL
+        return is_as_good(choices) and _share(space, choices, shares) <= share + _EQUAL
 
     for chunk in _chunks([len(pool.branches) for pool in space.pools]):
         order, place = Linear(), 1
@@ -68,24 +76,23 @@ def break_ties(
 
 
 def _cheapest(
-    space: Space, program: Program, limits: Limits, accept: Callable[[tuple[int, ...]], bool]
+    space: Space, program: Program, limits: Limits, counted: Limits, accept: Callable[[tuple[int, ...]], bool]
 ) -> tuple[tuple[int, ...], float] | None:
     """Return a cheapest selection and its share, and demand that others cost no more."""
-    priced = {name: limit for name, limit in limits.items() if limit > 0}
-    if not priced:
+    if not counted:
         return None
-    shares = add_up(*((space.cost(program, name), -1.0 / limit) for name, limit in priced.items()))
+    shares = add_up(*((space.cost(program, name), -1.0 / limit) for name, limit in counted.items()))
     found = space.best(program, shares, limits, accept=accept, patience=_PATIENCE)
     if found is None:
         return None
-    share = _share(space, found.choices, limits)
+    share = _share(space, found.choices, counted)
     program.at_most(add_up((shares, -1.0)), share + _EQUAL)
     return found.choices, share
 
 
-def _share(space: Space, choices: Sequence[int], limits: Limits) -> float:
-    spent = space.spent(choices, limits)
-    return sum(spent[name] / limit for name, limit in limits.items() if limit > 0)
+def _share(space: Space, choices: Sequence[int], counted: Limits) -> float:
+    spent = space.spent(choices, counted)
+    return sum(spent[name] / limit for name, limit in counted.items())
 
 
 def _chunks(sizes: Sequence[int]) -> Iterator[list[int]]:

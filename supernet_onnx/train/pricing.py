@@ -29,10 +29,10 @@ class ExpectedCost:
     The last sum is over conditions on several pools (nested or shared parts); the probability of each is that of
     independent pools, worked out from the leaves of its diagram up, for all conditions at once. ``theta`` is
 
-    - ``softmax(alpha / temperature)`` for a soft pool;
-    - ``softmax(alpha)`` for one that samples with Gumbel noise: the probability that a branch is drawn, which no
-      temperature changes (the Gumbel-max trick);
-    - for a hard pool 1 at the largest, with the gradient of the above (straight-through).
+    - ``softmax(alpha / temperature)``;
+    - ``softmax(alpha)`` for a pool that samples with Gumbel noise: the probability that a branch is drawn, which no
+      temperature changes (the Gumbel-max trick; ``Sampling.is_tempered``);
+    - for a hard pool 1 at the largest, with the gradient of the above (straight-through; ``Sampling.prices_choice``).
 
     It is worked out in float64, where integers up to 2^53 are exact; in float32 on a device that has no float64 (MPS).
 
@@ -79,13 +79,13 @@ class ExpectedCost:
             logits = torch.stack(list(alphas)).to(self._costs.dtype)
         else:
             logits = torch.cat([*alphas, self._never]).to(self._costs.dtype)[self._gather]
-        scales = [1.0 if pool.gumbel_softmax else 1.0 / pool.temperature for pool in self._pools]
+        scales = [1.0 / pool.temperature if pool.sampling.is_tempered else 1.0 for pool in self._pools]
         if scales != self._ones:
             logits = logits * torch.tensor(scales, dtype=logits.dtype, device=logits.device)[:, None]
         # torch.softmax starts threads even for this little, which takes milliseconds on a machine that is busy
         exponentials = (logits - logits.detach().amax(-1, keepdim=True)).exp()
         theta = exponentials / exponentials.sum(-1, keepdim=True)
-        hard = [pool.hard_softmax for pool in self._pools]
+        hard = [pool.sampling.prices_choice for pool in self._pools]
         if True in hard:
             mask = torch.tensor(hard, device=theta.device)[:, None]
             theta = torch.where(mask, sampling.straight_through(theta), theta)

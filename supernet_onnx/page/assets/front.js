@@ -7,7 +7,9 @@ const digits = [];
 function showFront() {
   if (!data.front) return;
   get("front").hidden = false;
-  const { axes } = data.front;
+  const { axes, complete, note } = data.front;
+  const words = [note, complete ? "No selection beats any of these points." : ""].filter((text) => text);
+  get("front-note").textContent = words.join(" ");
   get("axes").hidden = axes.length < 3;
   for (const side of ["x", "y"]) {
     const select = get(`axis-${side}`);
