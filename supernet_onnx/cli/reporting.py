@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import click
 
 from supernet_onnx.cli import options
+from supernet_onnx.cli.counting import counting
 from supernet_onnx.cli.fronts import read_front
 from supernet_onnx.cli.output import progress, show
 from supernet_onnx.errors import MarkError, ReportError
@@ -47,7 +48,7 @@ T = TypeVar("T")
     metavar="F.jsonl",
     help="Show the search: TrainingLog of supernet_onnx.train writes it.",
 )
-@options.counting
+@counting
 @options.selecting
 @options.sizes
 @click.option("--force", is_flag=True, help="Replace a file that is also read.")
