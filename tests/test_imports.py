@@ -25,7 +25,7 @@ except SystemExit as exit:
 print(json.dumps({"code": code, "loaded": sorted({name.partition(".")[0] for name in sys.modules})}), file=sys.stderr)
 """
 
-HEAVY = {"matplotlib", "onnx_graphsurgeon", "onnxruntime", "onnxscript", "scipy", "sklearn", "torch"}
+HEAVY = {"matplotlib", "onnx_graphsurgeon", "onnxruntime", "onnxscript", "plotly", "scipy", "sklearn", "torch"}
 
 
 def loaded(*arguments: object) -> set[str]:
@@ -50,6 +50,7 @@ def flat(tmp_path: Path) -> Path:
         (["cost"], set()),
         (["cost", "--by-node", "--by-op", "--unknown", "free"], set()),
         (["pareto"], {"scipy"}),
+        (["report"], {"plotly"}),
         (["prune"], {"onnx_graphsurgeon"}),
         (["prune", "--dry-run", "--select", "pool=skip"], {"onnx_graphsurgeon"}),
         (["prune", "--dry-run", "--budget", "params=150"], {"onnx_graphsurgeon", "scipy"}),

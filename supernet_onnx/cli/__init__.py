@@ -14,6 +14,7 @@ from supernet_onnx.cli.inspection import inspect
 from supernet_onnx.cli.pricing import cost
 from supernet_onnx.cli.profiling import profile
 from supernet_onnx.cli.pruning import prune
+from supernet_onnx.cli.reporting import report
 from supernet_onnx.cli.scoring import score
 from supernet_onnx.cli.searching import search
 from supernet_onnx.cli.timing import bench
@@ -35,5 +36,5 @@ def main(context: click.Context) -> None:
         context.exit(2)
 
 
-for _verb in (inspect, cost, profile, score, pareto, search, prune, verify, bench):
+for _verb in (inspect, cost, profile, score, pareto, search, prune, verify, bench, report):
     main.add_command(_verb)

@@ -23,8 +23,10 @@ __all__ = [
     "check_targets",
     "choices",
     "choose",
+    "choose_or_first",
     "common",
     "cost_tables",
+    "counting",
     "dims",
     "gate",
     "inputs",
@@ -119,6 +121,35 @@ def _remember(context: click.Context, parameter: click.Parameter, value: bool | 
         context.meta[_LINKS] = value
     else:
         context.meta[_LIMITS] = _pairs(context, parameter, value, _size, "NAME=VALUE with a value of at least 1")
+
+
+def counting(command: Callable[P, R]) -> Callable[P, R]:
+    """Add ``--metric``, ``--cost-module``, ``--cost-table`` and ``--unknown``; ``metrics`` finds what they ask for."""
+    command = cost_tables(command)
+    command = click.option(
+        "--unknown",
+        type=click.Choice(["error", "free"]),
+        default="error",
+        show_default=True,
+        help="What becomes of an operator that a metric cannot count.",
+    )(command)
+    command = click.option(
+        "--cost-module",
+        "modules",
+        type=PATH,
+        multiple=True,
+        metavar="FILE.py",
+        help="Run a Python file; --metric then knows each CostSpec in it. Repeatable.",
+    )(command)
+    return click.option(
+        "--metric",
+        "names",
+        multiple=True,
+        default=METRICS,
+        metavar="NAME[:SETTING=BITS,...]",
+        show_default=True,
+        help="What to count; mpic_latency:weight_bits=8,act_bits=8 says what a float model will be. Repeatable.",
+    )(command)
 
 
 def selecting(command: Callable[P, R]) -> Callable[P, R]:
@@ -221,6 +252,28 @@ def choose(
     from supernet_onnx.selection import resolve
 
     return resolve(supergraph, {**(defaults or {}), **choices(supergraph, pairs, selection_file)})
+
+
+def choose_or_first(
+    supergraph: SuperGraph, pairs: Sequence[str], selection_file: Path | None
+) -> tuple[Selection, bool]:
+    """Make a selection also where pools have computed weights, of which no branch was asked for: the first then.
+
+    Returns:
+        The selection, and whether it was all asked for or follows from weights.
+
+    Raises:
+        SelectionError: As for ``choose``.
+    """
+    from supernet_onnx.errors import SelectionError
+
+    computed = {pool.name: 0 for pool in supergraph.pools if pool.branches[0].weight is None}
+    try:
+        return choose(supergraph, pairs, selection_file), True
+    except SelectionError:
+        if not computed:
+            raise
+        return choose(supergraph, pairs, selection_file, defaults=computed), False
 
 
 def choices(supergraph: SuperGraph, pairs: Sequence[str], selection_file: Path | None) -> dict[str, int | str]:

@@ -14,6 +14,7 @@ from supernet_onnx.cli.output import muted, progress, show
 from supernet_onnx.errors import MarkError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from supernet_onnx.cli.budgeting import Demands
@@ -111,8 +112,8 @@ def search(
         raise MarkError(f"'{file}' has no pools, so there is nothing to search; export it with SuperNet.export_onnx")
     options.check_dims([graph], dims)
     budgets, _ = demands.parsed()
-    metrics = tuple(metric.name for metric in options.metrics(names or ("params",), demands.modules))
-    read = [file, data.file, data.calibration, selection_file, demands.scores_file]
+    metrics = _metrics(names or ("params",), demands)
+    read = [file, data.file, data.calibration, selection_file, demands.scores_file, *demands.tables]
     check_outputs(outputs, inputs=read, supergraph=graph, force=force, metrics=len(metrics) + 1)
     exploration = Exploration(
         data.evaluation(file, objective),
@@ -120,6 +121,7 @@ def search(
         budgets=budgets,
         pins=options.choices(graph, pairs, selection_file),
         modules=demands.modules,
+        tables=demands.tables,
         dims=dims,
         scores=demands.scores(),
         storage=storage,
@@ -133,3 +135,14 @@ def search(
         files.write(path, content)
     facts = {"trials": found.trials, "measured": found.measured, "lost": found.lost}
     show(report.Tradeoffs(found.front, outputs, facts=facts), as_json=as_json)
+
+
+def _metrics(texts: Sequence[str], demands: Demands) -> tuple[str, ...]:
+    """Return the names of metrics, by which other processes find them."""
+    for text in (*texts, *demands.budgets):
+        if ":" in text.partition("=")[0]:
+            raise click.BadParameter(
+                f"'{text}' has settings, which a search does not take; give the name of a metric alone",
+                click.get_current_context(),
+            )
+    return tuple(metric.name for metric in options.metrics(texts, demands.modules, demands.tables))

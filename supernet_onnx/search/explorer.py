@@ -53,6 +53,7 @@ class Exploration:
         budgets: What every point must meet, by the name of the metric.
         pins: Branches that must be taken, for some pools.
         modules: Python files that define metrics.
+        tables: Cost tables that were measured, which are metrics too.
         dims: Sizes of symbolic dims, for pricing.
         scores: As for ``choose``; the search begins with selections of high score.
         storage: Where the study is kept, as for ``studies.open_storage``.
@@ -66,6 +67,7 @@ class Exploration:
     budgets: Mapping[str, float | str] = field(default_factory=dict)
     pins: Mapping[str, int | str] = field(default_factory=dict)
     modules: tuple[Path, ...] = ()
+    tables: tuple[Path, ...] = ()
     dims: Mapping[str, int] = field(default_factory=dict)
     scores: Scores | None = None
     storage: str | None = None
@@ -106,7 +108,7 @@ class Explorer:
         self.exploration = exploration
         self._evaluator = Evaluator(exploration.evaluation)
         graph, measure = self._evaluator.supergraph, self._evaluator.measure
-        known = Metrics(exploration.modules)
+        known = Metrics(exploration.modules, exploration.tables)
         wanted = {name: known.find(name) for name in (*exploration.metrics, *exploration.budgets)}
         for name, metric in wanted.items():
             if metric is None:
