@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
+import os
 import sys
 import threading
 from typing import TYPE_CHECKING, Final
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
     from supernet_onnx.report import Part, Report
 
-__all__ = ["progress", "show"]
+__all__ = ["muted", "progress", "show"]
 
 _PATIENCE: Final = 1.0  # seconds before a wait is explained
 _REFRESHES: Final = 4  # a second; few, for what is measured must not be disturbed
@@ -70,6 +72,25 @@ def _plain(part: Part) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+@contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """Keep off stdout what compiled libraries print in this block, for that is where results go; HiGHS does at times.
+
+    They write to the descriptor, past Python, and from a buffer of their own.
+    """
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        if os.name == "posix":
+            ctypes.CDLL(None).fflush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @contextlib.contextmanager

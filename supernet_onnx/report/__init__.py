@@ -9,8 +9,12 @@ from supernet_onnx.report.form import Part, Report, Table, clean
 from supernet_onnx.report.formulas import Formulas
 from supernet_onnx.report.inspection import Inspection
 from supernet_onnx.report.pricing import Pricing
+from supernet_onnx.report.profiling import Profiling
 from supernet_onnx.report.pruning import Pruning
+from supernet_onnx.report.publishing import Publishing
+from supernet_onnx.report.scorecard import Scorecard
 from supernet_onnx.report.timing import Timings
+from supernet_onnx.report.tradeoffs import Tradeoffs, draw_front
 from supernet_onnx.report.verification import Verification, explain
 
 __all__ = [
@@ -18,11 +22,16 @@ __all__ = [
     "Inspection",
     "Part",
     "Pricing",
+    "Profiling",
     "Pruning",
+    "Publishing",
     "Report",
+    "Scorecard",
     "Table",
     "Timings",
+    "Tradeoffs",
     "Verification",
     "clean",
+    "draw_front",
     "explain",
 ]

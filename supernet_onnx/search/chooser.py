@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 from supernet_onnx.cost import Given, Metrics
 from supernet_onnx.errors import BudgetError, InfeasibleError, MarkError
 from supernet_onnx.search.budgets import Budget, limit_of
+from supernet_onnx.search.program import add_up
 from supernet_onnx.search.reachable import explain
 from supernet_onnx.search.scoring import score_pools
 from supernet_onnx.search.space import Space
@@ -15,9 +16,11 @@ from supernet_onnx.search.ties import break_ties
 from supernet_onnx.selection import find
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from supernet_onnx.cost import CostTable, Metric
+    from supernet_onnx.diagram import Number
+    from supernet_onnx.search.program import Program
     from supernet_onnx.search.scoring import Scores
     from supernet_onnx.selection import Selection
     from supernet_onnx.supergraph import SuperGraph
@@ -128,21 +131,51 @@ class Chooser:
         time_limit_s: float | None = None,
     ) -> Choice:
         """Choose as the function ``choose`` does; budgets may name the metrics that were priced."""
-        space = self._space
+        limits = self.limits(budgets)
+        choice = self.within(limits, scores=scores, pins=pins, time_limit_s=time_limit_s)
+        if choice is None:
+            raise InfeasibleError(explain(self._space, limits, find(self._supergraph, pins or {})))
+        return choice
+
+    def limits(self, budgets: Mapping[str, float | str]) -> dict[str, Number]:
+        """Return the amounts that budgets allow, in the metrics' units.
+
+        Raises:
+            BudgetError: A budget is no amount, or of no metric that was priced.
+        """
+        tables = self._space.tables
         for name in budgets:
-            if name not in space.tables:
-                raise BudgetError(f"'{name}' was not priced; the metrics are: {', '.join(space.tables) or 'none'}")
-        limits = {name: limit_of(space.tables[name], budget) for name, budget in budgets.items()}
-        pinned = find(self._supergraph, pins or {})
+            if name not in tables:
+                raise BudgetError(f"'{name}' was not priced; the metrics are: {', '.join(tables) or 'none'}")
+        return {name: limit_of(tables[name], budget) for name, budget in budgets.items()}
+
+    def within(
+        self,
+        limits: Mapping[str, Number],
+        *,
+        scores: Scores | None = None,
+        pins: Mapping[str, int | str] | None = None,
+        thrifty: Collection[str] | None = None,
+        time_limit_s: float | None = None,
+    ) -> Choice | None:
+        """Choose as ``choose`` does, and return None where no selection meets the limits and pins.
+
+        Args:
+            limits: The most that may be spent.
+            scores: As for ``choose``.
+            pins: As for ``choose``.
+            thrifty: Those of the limits' metrics of which the shares decide between equal scores; all if left out.
+            time_limit_s: As for ``choose``.
+        """
+        space, pinned = self._space, find(self._supergraph, pins or {})
         scoring = score_pools(space.pools, scores, pinned=frozenset(pins or {}))
-        program = space.program.fork()
-        for level, index in pinned.items():
-            program.pin(level, index)
-        space.limit(program, limits)
+        program = self._program(limits, pinned)
         found = space.best(program, space.gain(scoring.of), limits, time_limit_s=time_limit_s)
         if found is None:
-            raise InfeasibleError(explain(space, limits, pinned))
-        choices = break_ties(space, program, limits, scoring.of, found.choices) if found.gap == 0 else found.choices
+            return None
+        choices = found.choices
+        if found.gap == 0:
+            choices = break_ties(space, program, limits, scoring.of, choices, thrifty=thrifty)
         reached = space.reached(choices)
         choices = tuple(reached.get(i, pinned.get(i, scoring.best(i))) for i in range(len(choices)))
         spent = space.spent(choices, limits)
@@ -151,3 +184,19 @@ class Chooser:
         value = sum(scoring.of[level][index] for level, index in reached.items())
         status: Literal["optimal", "time limit"] = "time limit" if found.gap else "optimal"
         return Choice(space.select(choices), value, scoring.source, used, found.gap, status)
+
+    def smallest(
+        self, metric: str, limits: Mapping[str, Number], *, pins: Mapping[str, int | str] | None = None
+    ) -> Number | None:
+        """Return the smallest amount of a metric that a selection within limits and pins costs; None without any."""
+        space = self._space
+        program = self._program(limits, find(self._supergraph, pins or {}))
+        found = space.best(program, add_up((space.cost(program, metric), -1.0)), limits)
+        return None if found is None else space.spent(found.choices, [metric])[metric]
+
+    def _program(self, limits: Mapping[str, Number], pinned: Mapping[int, int]) -> Program:
+        program = self._space.program.fork()
+        for level, index in pinned.items():
+            program.pin(level, index)
+        self._space.limit(program, limits)
+        return program

@@ -11,13 +11,13 @@ Augmentation and a Method for Prediction", 1974: PRESS, the sum of ``(residual_i
 from __future__ import annotations
 
 import itertools
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from supernet_onnx.search.scoring import scores_to_json
 from supernet_onnx.selection import Selection, resolve
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ __all__ = ["Effects", "balanced_selections", "fit_effects"]
 Floats: TypeAlias = NDArray[np.float64]
 
 _STRENGTHS: Final = np.logspace(-6, 4, 101)  # of the ridge, in units of the mean square of the singular values
+_HELD_DOWN: Final = (0.01, 0.03, 0.1, 0.3, 1.0)  # factors on the columns of pairs, against those of branches
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,7 @@ class Effects:
 
     def to_json(self, supergraph: SuperGraph) -> str:
         """Return the scores as ``{"POOL": {"BRANCH": score}}``, as ``prune --scores`` reads them."""
-        names = {pool.name: [branch.name for branch in pool.branches] for pool in supergraph.pools}
-        record = {pool: dict(zip(names[pool], scores, strict=True)) for pool, scores in self.scores.items()}
-        return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        return scores_to_json(supergraph, self.scores)
 
 
 def balanced_selections(supergraph: SuperGraph, number: int, *, seed: int = 0) -> list[Selection]:
@@ -101,7 +100,7 @@ def fit_effects(
         supergraph: Whose pools the selections are about.
         selections: At least three.
         losses: Of each; finite.
-        pairwise: Fit what two branches do together, too, to what the effects leave over.
+        pairwise: Fit what two branches do together, too.
         folds: In how many parts the selections are held back in turn, for the rank correlation.
         seed: Of the parts.
 
@@ -121,7 +120,8 @@ def fit_effects(
     sizes = [block.shape[1] for block in blocks]
     together: dict[tuple[str, str], tuple[tuple[float, ...], ...]] = {}
     if z is not None:
-        effects = _split(_ridge(z, y - fit.predict(x)).effects, [product.shape[1] for product in products])
+        joint = _ridge_of_both(x, z, y).effects[x.shape[1] :]
+        effects = _split(joint, [product.shape[1] for product in products])
         for (p, q), effect in zip(pairs, effects, strict=True):
             together[names[p], names[q]] = tuple(map(tuple, (0.0 - effect).reshape(sizes[p], sizes[q]).tolist()))
     return Effects(
@@ -153,12 +153,21 @@ def _product(a: Floats, b: Floats) -> Floats:
 
 
 class _Fit(NamedTuple):
-    """A ridge regression with a free mean; ``center`` are the means of the columns."""
+    """A ridge regression with a free mean.
+
+    Attributes:
+        mean: The mean of what was fitted.
+        center: The means of the columns.
+        effects: The factor of each column.
+        strength: The ridge's.
+        error: The sum of the squares of the errors of leaving one out.
+    """
 
     mean: float
     center: Floats
     effects: Floats
     strength: float
+    error: float
 
     def predict(self, x: Floats) -> Floats:
         predicted: Floats = self.mean + (x - self.center) @ self.effects
@@ -172,7 +181,7 @@ def _ridge(x: Floats, y: Floats) -> _Fit:
     kept = s > 1e-9 * max(float(s.max(initial=0.0)), 1.0)
     u, s, vt = u[:, kept], s[kept], vt[kept]
     if not len(s):
-        return _Fit(mean, center, np.zeros(x.shape[1]), 0.0)
+        return _Fit(mean, center, np.zeros(x.shape[1]), 0.0, float(((y - mean) ** 2).sum()))
     strengths = _STRENGTHS * float((s**2).mean())
     along = u.T @ (y - mean)
     best, strength = np.inf, 0.0
@@ -183,7 +192,20 @@ def _ridge(x: Floats, y: Floats) -> _Fit:
         if error < best:
             best, strength = error, float(candidate)
     effects = vt.T @ (s / (s**2 + strength) * along)
-    return _Fit(mean, center, effects, strength)
+    return _Fit(mean, center, effects, strength, best)
+
+
+def _ridge_of_both(x: Floats, z: Floats, y: Floats) -> _Fit:
+    """Fit effects and pairs at once, pairs held down more strongly, by the factor of the smallest leave-one-out error.
+
+    A ridge on ``z * f`` is one of ``1 / f^2`` times the strength on z.
+    """
+    fits = []
+    for factor in _HELD_DOWN:
+        fit = _ridge(np.concatenate([x, z * factor], axis=1), y)
+        scale = np.concatenate([np.ones(x.shape[1]), np.full(z.shape[1], factor)])
+        fits.append(fit._replace(center=fit.center / scale, effects=fit.effects * scale))
+    return min(fits, key=lambda fit: fit.error)
 
 
 def _standard_errors(fit: _Fit, x: Floats, y: Floats, sizes: Sequence[int]) -> Floats:
@@ -212,11 +234,11 @@ def _rank_correlation(x: Floats, z: Floats | None, y: Floats, folds: int, seed: 
     predicted = np.empty(len(y))
     for held in range(int(part.max()) + 1):
         seen, unseen = part != held, part == held
-        fit = _ridge(x[seen], y[seen])
-        predicted[unseen] = fit.predict(x[unseen])
-        if z is not None:
-            rest = _ridge(z[seen], y[seen] - fit.predict(x[seen]))
-            predicted[unseen] += rest.predict(z[unseen])
+        if z is None:
+            predicted[unseen] = _ridge(x[seen], y[seen]).predict(x[unseen])
+        else:
+            fit = _ridge_of_both(x[seen], z[seen], y[seen])
+            predicted[unseen] = fit.predict(np.concatenate([x, z], axis=1)[unseen])
     if np.ptp(predicted) == 0 or np.ptp(y) == 0:
         return float("nan")
     return float(stats.spearmanr(predicted, y).statistic)

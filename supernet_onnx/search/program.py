@@ -1,13 +1,14 @@
 """Integer linear programs over selections: a binary column for each branch, exact columns for joint conditions.
 
-A pool takes one branch: ``sum_i x[p, i] = 1``. The value of a diagram node that asks for pool p is
-``v = sum_c s_c * v_c`` over its distinct children c, ``s_c`` being the sum of the branches that lead to c. Where
-``v_c`` is no constant, the product of the two becomes a column w with ``w <= s_c``, ``w <= v_c`` and
-``w >= s_c + v_c - 1`` (G. P. McCormick, "Computability of global solutions to factorable nonconvex programs: Part I",
-1976), which is exact where the x are 0 or 1. Diagrams are hash-consed, so conditions share what they have in common,
-and a program is as large as the diagrams that it is about.
+A pool takes one branch: ``sum_i x[p, i] = 1``. A diagram node that asks for pool p has the value
+``sum_i x[p, i] * v_i``, ``v_i`` being that of its child for branch i. Where ``v`` is no constant, the products with all
+branches of the pool become columns w with ``sum_i w_i = v`` and ``w_i <= x[p, i]``: exact where the x are 0 or 1, and
+the tightest relaxation of one pool and one value (H. D. Sherali and W. P. Adams, "A Hierarchy of Relaxations between
+the Continuous and Convex Hull Representations for Zero-One Programming Problems", 1990, section 2). A unit thus flows
+from the last pools of a diagram to the first. Diagrams are hash-consed, and products are shared, so a program is as
+large as the diagrams that it is about.
 
-Rows are scaled by powers of two, so that HiGHS's absolute tolerances of 1e-6 mean 1e-10 of a row's largest amount.
+HiGHS's tolerance of 1e-6 is one of the largest amount of a row. What passes it only is for callers to reject.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Linear", "Program", "Solution", "add_up"]
 
-_MAGNITUDE: Final = 14  # rows are scaled so that their largest coefficient is about 2 to this
+_PRECISION: Final = 2.0**14  # of the objective, which HiGHS maximizes up to 1e-6
 _OPTIMAL, _STOPPED, _INFEASIBLE = 0, 1, 2  # of scipy.optimize.milp
 
 
@@ -85,6 +86,7 @@ class Program:
         self._uppers = [1.0] * self._starts[-1]  # of the columns; all lower bounds are 0
         self._rows: list[_Row] = []
         self._values: dict[Diagram, Linear] = {}
+        self._products: dict[tuple[int, Diagram], list[Linear]] = {}
         for level, size in enumerate(sizes):
             self._rows.append(_Row({self._column(level, i): 1.0 for i in range(size)}, 1.0, 1.0))
 
@@ -92,7 +94,8 @@ class Program:
         """Return a copy; what is added to one is not in the other."""
         other = Program(())
         other._starts = self._starts
-        other._uppers, other._rows, other._values = self._uppers.copy(), self._rows.copy(), self._values.copy()
+        other._uppers, other._rows = self._uppers.copy(), self._rows.copy()
+        other._values, other._products = self._values.copy(), self._products.copy()
         return other
 
     def branch(self, level: int, index: int) -> Linear:
@@ -105,24 +108,23 @@ class Program:
             if node in self._values:
                 continue
             total = Linear(float(node.value))
-            leading: dict[Diagram, Linear] = {}
             for i, child in enumerate(node.children):
-                leading.setdefault(child, Linear()).add(self.branch(node.level, i))
-            for child, chosen in leading.items():
-                total.add(self.product(chosen, self._values[child]))
+                total.add(self.where(node.level, child)[i])
             self._values[node] = total
         return self._values[condition]
 
-    def product(self, a: Linear, b: Linear) -> Linear:
-        """Return the product of two functions that are 0 or 1."""
-        for constant, other in ((a, b), (b, a)):
-            if not constant.terms:
-                return Linear() if constant.constant == 0 else other
-        product = self.column(1.0)
-        for factor in (a, b):
-            self.at_most(add_up((product, 1.0), (factor, -1.0)), 0.0)
-        self.at_most(add_up((a, 1.0), (b, 1.0), (product, -1.0)), 1.0)
-        return product
+    def where(self, level: int, condition: Diagram) -> list[Linear]:
+        """Return, for each branch of a pool, the function that is 1 where the pool takes it and a condition holds."""
+        branches = [self.branch(level, i) for i in range(self._starts[level + 1] - self._starts[level])]
+        if condition.is_leaf:
+            return branches if condition.value else [Linear() for _ in branches]
+        if (level, condition) not in self._products:
+            products = self._products[level, condition] = [self.column(1.0) for _ in branches]
+            for product, branch in zip(products, branches, strict=True):
+                self.at_most(add_up((product, 1.0), (branch, -1.0)), 0.0)
+            difference = add_up(*((product, 1.0) for product in products), (self.value(condition), -1.0))
+            self._rows.append(_Row(difference.terms, -difference.constant, -difference.constant))
+        return self._products[level, condition]
 
     def column(self, upper: float) -> Linear:
         """Return a new column, a number between 0 and ``upper``."""
@@ -149,11 +151,6 @@ class Program:
         """Demand that a function is at most a number."""
         self._rows.append(_Row(function.terms, -math.inf, upper - function.constant))
 
-    def equal(self, a: Linear, b: Linear) -> None:
-        """Demand that two functions are equal."""
-        difference = add_up((a, 1.0), (b, -1.0))
-        self._rows.append(_Row(difference.terms, -difference.constant, -difference.constant))
-
     def pin(self, level: int, index: int) -> None:
         """Demand that a pool takes a branch."""
         self._rows.append(_Row(self.branch(level, index).terms, 1.0, 1.0))
@@ -178,7 +175,7 @@ class Program:
         """
         from scipy import optimize
 
-        scale = _scale(objective.terms.values())
+        scale = _scale(objective.terms.values()) * _PRECISION
         costs = np.zeros(len(self._uppers))
         costs[list(objective.terms)] = [-scale * value for value in objective.terms.values()]
         rows, lower, upper = self._matrix()
@@ -237,8 +234,6 @@ def add_up(*terms: tuple[Linear, float]) -> Linear:
 
 
 def _scale(values: Iterable[Number]) -> float:
-    """Return the power of two that brings the largest value near 2 to the magnitude; small rows stay as they are."""
+    """Return the power of two that brings the largest value between 1/2 and 1."""
     largest = max(map(abs, values), default=0.0)
-    if largest == 0 or largest == 1:
-        return 1.0
-    return math.ldexp(1.0, _MAGNITUDE - math.frexp(largest)[1])
+    return math.ldexp(1.0, -math.frexp(largest)[1]) if largest else 1.0

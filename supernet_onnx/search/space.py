@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from supernet_onnx.cost import measure
 from supernet_onnx.search.program import Linear, Program, add_up
 from supernet_onnx.selection import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from supernet_onnx.cost import CostTable, Given, Metric
     from supernet_onnx.diagram import Number
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Limits", "Space"]
 
-Limits = dict[str, "Number"]
+Limits: TypeAlias = "Mapping[str, Number]"
 """The most that may be spent of each metric."""
 
 
@@ -50,7 +50,7 @@ class Space:
             for name, table in self.tables.items()
         }
         self._live = [supergraph.live(pool) for pool in self.pools]
-        self._reached = [self._reach(level) for level in range(len(self.pools))]
+        self._reached = [self.program.where(level, live) for level, live in enumerate(self._live)]
 
     def select(self, choices: Sequence[int]) -> Selection:
         """Return choices as a selection."""
@@ -99,24 +99,35 @@ class Space:
                     program.at_most(addend, float(limit))
 
     def best(
-        self, program: Program, objective: Linear, limits: Limits, *, time_limit_s: float | None = None
+        self,
+        program: Program,
+        objective: Linear,
+        limits: Limits,
+        *,
+        accept: Callable[[tuple[int, ...]], bool] = lambda choices: True,
+        patience: int | None = None,
+        time_limit_s: float | None = None,
     ) -> Solution | None:
         """Maximize in a fork, and check the limits in the tables' own numbers, for a solver's are rounded.
 
         Choices that pass the solver's tolerance only are excluded, and it goes on.
+
+        Args:
+            program: The fork.
+            objective: What to maximize.
+            limits: The most for each metric.
+            accept: What else choices must pass.
+            patience: After how many rejected choices to give up.
+            time_limit_s: As for ``Program.maximize``.
+
+        Returns:
+            The choices; None if there are none, or patience is at its end.
         """
         while (found := program.maximize(objective, time_limit_s=time_limit_s)) is not None:
             spent = self.spent(found.choices, limits)
-            if all(spent[name] <= limit for name, limit in limits.items()):
+            if all(spent[name] <= limit for name, limit in limits.items()) and accept(found.choices):
                 return found
+            if patience is not None and (patience := patience - 1) < 0:
+                return None
             program.exclude(self.reached(found.choices))
         return None
-
-    def _reach(self, level: int) -> list[Linear]:
-        """Return, for each branch of a pool, the function that is 1 where the pool is reached and takes it."""
-        live, size = self._live[level], len(self.pools[level].branches)
-        reached = self.program.value(live)
-        ways = [self.program.product(self.program.branch(level, i), reached) for i in range(size)]
-        if not live.is_leaf:  # it follows for whole numbers, and makes the relaxation tight
-            self.program.equal(add_up(*((way, 1.0) for way in ways)), reached)
-        return ways

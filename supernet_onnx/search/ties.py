@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from supernet_onnx.search.program import Linear, add_up
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from supernet_onnx.search.program import Program
     from supernet_onnx.search.space import Limits, Space
@@ -15,11 +16,18 @@ if TYPE_CHECKING:
 __all__ = ["break_ties"]
 
 _EQUAL: Final = 1e-9  # of the largest score or share: what is taken for equal
+_PATIENCE: Final = 20  # how many selections may pass the solver's tolerance only, before ties are left as they are
 _CHUNK: Final = 2**18  # the selections of so many pools are told apart by one number that the solver can hold
 
 
 def break_ties(
-    space: Space, program: Program, limits: Limits, scores: Sequence[Sequence[float]], choices: tuple[int, ...]
+    space: Space,
+    program: Program,
+    limits: Limits,
+    scores: Sequence[Sequence[float]],
+    choices: tuple[int, ...],
+    *,
+    thrifty: Collection[str] | None = None,
 ) -> tuple[int, ...]:
     """Return the one of all selections that are as good as a given one, whatever the solver found first.
 
@@ -32,41 +40,59 @@ def break_ties(
         limits: The budgets.
         scores: What was maximized.
         choices: A best selection.
+        thrifty: The budgets of which the shares count; all if left out.
     """
-    gain = space.gain(scores)
-    value = sum(scores[level][index] for level, index in space.reached(choices).items())
-    program.at_most(add_up((gain, -1.0)), _EQUAL * _largest(scores) - value)
+    shares = {name: limit for name, limit in limits.items() if limit > 0 and (thrifty is None or name in thrifty)}
+
+    def value(choices: Sequence[int]) -> float:
+        return sum(scores[level][index] for level, index in space.reached(choices).items())
+
+    best, margin = value(choices), _EQUAL * max(abs(score) for of_pool in scores for score in of_pool)
+    program.at_most(add_up((space.gain(scores), -1.0)), margin - best)
     others = program.fork()
     others.exclude(space.reached(choices))
-    if space.best(others, Linear(), limits) is None:
+
+    def is_as_good(choices: Sequence[int]) -> bool:
+        return value(choices) >= best - margin
+
+    if space.best(others, Linear(), limits, accept=is_as_good, patience=_PATIENCE) is None:
         return choices
-    choices = _cheapest(space, program, limits) or choices
+    choices, share = _cheapest(space, program, limits, shares, is_as_good) or (choices, math.inf)
+
+    def is_as_cheap(choices: Sequence[int]) -> bool:
+        return is_as_good(choices) and _share(space, choices, shares) <= share + _EQUAL
+
     for chunk in _chunks([len(pool.branches) for pool in space.pools]):
         order, place = Linear(), 1
         for level in reversed(chunk):
             for index in range(len(space.pools[level].branches)):
                 order.add(program.branch(level, index), -place * index)
             place *= len(space.pools[level].branches)
-        found = space.best(program, order, limits)
+        found = space.best(program, order, limits, accept=is_as_cheap, patience=_PATIENCE)
         choices = choices if found is None else found.choices
         for level in chunk:
             program.pin(level, choices[level])
     return choices
 
 
-def _cheapest(space: Space, program: Program, limits: Limits) -> tuple[int, ...] | None:
-    """Return a cheapest selection, and demand that others cost no more."""
-    priced = {name: limit for name, limit in limits.items() if limit > 0}
-    if not priced:
+def _cheapest(
+    space: Space, program: Program, limits: Limits, counted: Limits, accept: Callable[[tuple[int, ...]], bool]
+) -> tuple[tuple[int, ...], float] | None:
+    """Return a cheapest selection and its share, and demand that others cost no more."""
+    if not counted:
         return None
-    shares = add_up(*((space.cost(program, name), -1.0 / limit) for name, limit in priced.items()))
-    found = space.best(program, shares, limits)
+    shares = add_up(*((space.cost(program, name), -1.0 / limit) for name, limit in counted.items()))
+    found = space.best(program, shares, limits, accept=accept, patience=_PATIENCE)
     if found is None:
         return None
-    spent = space.spent(found.choices, priced)
-    share = sum(spent[name] / limit for name, limit in priced.items())
-    program.at_most(add_up((shares, -1.0)), share + _EQUAL * len(priced))
-    return found.choices
+    share = _share(space, found.choices, counted)
+    program.at_most(add_up((shares, -1.0)), share + _EQUAL)
+    return found.choices, share
+
+
+def _share(space: Space, choices: Sequence[int], counted: Limits) -> float:
+    spent = space.spent(choices, counted)
+    return sum(spent[name] / limit for name, limit in counted.items())
 
 
 def _chunks(sizes: Sequence[int]) -> Iterator[list[int]]:
@@ -81,7 +107,3 @@ def _chunks(sizes: Sequence[int]) -> Iterator[list[int]]:
         count *= sizes[level]
     if chunk:
         yield chunk
-
-
-def _largest(scores: Sequence[Sequence[float]]) -> float:
-    return max((abs(score) for of_pool in scores for score in of_pool), default=0.0)

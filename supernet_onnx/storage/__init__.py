@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from supernet_onnx.storage.confinement import Extent, check_extents, locate
 from supernet_onnx.storage.extents import attribute_tensors, data_files, external_tensors, with_values
+from supernet_onnx.storage.folders import check_new_folder, new_folder
 from supernet_onnx.storage.loading import load, serialize
 from supernet_onnx.storage.locking import scratch
 from supernet_onnx.storage.saving import save
@@ -13,11 +14,13 @@ __all__ = [
     "Extent",
     "attribute_tensors",
     "check_extents",
+    "check_new_folder",
     "check_target",
     "data_files",
     "external_tensors",
     "load",
     "locate",
+    "new_folder",
     "refuse_overwrite",
     "save",
     "scratch",

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import functools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from supernet_onnx.errors import PoolError, SelectionError
-from supernet_onnx.train import marking, sampling
+from supernet_onnx.train import compiling, marking, outputs, sampling
+from supernet_onnx.train.sampling import Draw, Gumbel, Hard, Sampling, Softmax
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from supernet_onnx.train.compiling import CallBranch
 
 __all__ = ["CHOICES", "SuperNetModule", "pools_of"]
 
@@ -27,20 +30,18 @@ class SuperNetModule(nn.Module):
     """A pool: a drop-in layer whose alternatives are mixed while training learns which is best.
 
     Every branch takes the same arguments, whatever they are, and gives a floating-point tensor, or a structure of
-    them (tuple, list, dict; None may stand in it), of one shape and dtype for all branches. While training the
-    output is
-
-    - ``sum_i theta[i] * branch_i(...)`` with ``theta = softmax(alpha / temperature)`` (DARTS);
-    - the same with Gumbel noise on ``alpha``, drawn anew for each forward of the supernet (``gumbel_softmax``);
-    - the branch of largest weight alone, with a straight-through gradient to every logit (``hard_softmax``).
-
-    In ``eval`` the noise is off, and a hard pool runs its chosen branch only.
+    them (tuple, list, dict; None may stand in it), of one shape and dtype for all branches. What a training forward
+    runs and mixes is up to ``sampling``, which ``SuperNet(..., sampling=)`` sets for all pools at once; the draw is
+    made once for each forward of the supernet, however often the pool is used in it, or by a pool called on its own
+    from torch's global generator, as dropout does. In ``eval`` nothing is drawn: the output is the mixture ``sum_i
+    theta[i] * branch_i(...)`` with ``theta = softmax(alpha / temperature)``, or, if the sampling is discrete, that of
+    the branch of largest logit alone.
 
     Args:
         branches: The alternatives, at least one: a mapping that names them, or an iterable, whose names are made
             from the classes: ``Conv2d``, ``Conv2d_1``, ``Identity``.
-        gumbel_softmax: Sample the weights while training.
-        hard_softmax: Use the largest weight's branch alone.
+        gumbel_softmax: Sample with ``Gumbel(hard=hard_softmax)``.
+        hard_softmax: Sample with ``Hard()``, without ``gumbel_softmax``.
 
     Attributes:
         alpha: The logits, ``(n,)``, each ``1 / n`` at first.
@@ -48,6 +49,7 @@ class SuperNetModule(nn.Module):
         branches: The alternatives, a ``nn.ModuleList``.
         branch_names: Their names.
         name: The qualified name of this module in its supernet, once a ``SuperNet`` found it.
+        sampling: How training samples; it can be set at any time. ``Softmax()`` if nothing else is said.
         temperature: Divides the logits; larger is flatter.
 
     Raises:
@@ -75,10 +77,30 @@ class SuperNetModule(nn.Module):
         self.name: str | None = None
         self.alpha = nn.Parameter(torch.full((len(modules),), 1 / len(modules)))
         self.register_buffer("scores", torch.full((len(modules),), -torch.inf))
-        self.gumbel_softmax = gumbel_softmax
-        self.hard_softmax = hard_softmax
+        self.sampling = _sampling_of(gumbel_softmax, hard_softmax)
         self._temperature = 1.0
-        self._noise: Tensor | None = None
+        self._draws: sampling.Draws | None = None
+        self._draw: Draw | None = None
+        self._fixed: int | None = None
+        self._watch = sampling.Watch()
+
+    @property
+    def gumbel_softmax(self) -> bool:
+        """Whether the sampling is ``Gumbel``; setting it keeps ``hard_softmax``."""
+        return isinstance(self.sampling, Gumbel)
+
+    @gumbel_softmax.setter
+    def gumbel_softmax(self, value: bool) -> None:
+        self.sampling = _sampling_of(value, self.hard_softmax)
+
+    @property
+    def hard_softmax(self) -> bool:
+        """Whether the sampling is ``Hard`` or ``Gumbel(hard=True)``; setting it keeps ``gumbel_softmax``."""
+        return self.sampling.prices_choice
+
+    @hard_softmax.setter
+    def hard_softmax(self, value: bool) -> None:
+        self.sampling = _sampling_of(self.gumbel_softmax, value)
 
     @property
     def temperature(self) -> float:
@@ -113,8 +135,8 @@ class SuperNetModule(nn.Module):
         return sampling.softmax(self.alpha, self._temperature)
 
     def mixing_weights(self) -> Tensor:
-        """Return the weights that ``eval`` mixes by, ``(n,)``, without gradient: one-hot if the pool is hard."""
-        return sampling.one_hot(self.alpha) if self.hard_softmax else self.theta().detach()
+        """Return the weights that ``eval`` mixes by, ``(n,)``, without gradient: one-hot if it takes one branch."""
+        return sampling.one_hot(self.alpha) if self.sampling.is_discrete else self.theta().detach()
 
     def selected(self) -> int:
         """Return the index of the largest logit, the first of equals."""
@@ -134,12 +156,8 @@ class SuperNetModule(nn.Module):
             f"pool '{self.name}' has no branch {branch!r}; its branches are: {', '.join(self.branch_names)}"
         )
 
-    def draw(self) -> None:
-        """Draw the Gumbel noise of the coming forward, once for all calls of this pool; none if it needs none."""
-        self._noise = sampling.gumbel_noise(self.alpha) if self.gumbel_softmax and self.training else None
-
     def forward(self, *args: object, **kwargs: object) -> object:
-        """Run the branches on the arguments and mix what they give.
+        """Run branches on the arguments, and mix what they give.
 
         Raises:
             PoolError: The outputs do not fit together, or a branch changes its input in place.
@@ -147,36 +165,68 @@ class SuperNetModule(nn.Module):
         export = marking.current()
         if export is not None:
             return self._mark(export, args, kwargs)
-        if self.hard_softmax and not self.training:
-            return self.branches[self.selected()](*args, **kwargs)
-        noise = self._noise if self.training else None
-        if noise is None and self.gumbel_softmax and self.training:
-            noise = sampling.gumbel_noise(self.alpha)
-        theta = sampling.softmax(self.alpha, self._temperature, noise)
-        leaves, structure = self._run(args, kwargs)
-        if self.hard_softmax:
-            index = self.selected() if noise is None else int((self.alpha + noise).argmax())
-            mixed = [sampling.choose(theta, index, outputs) for outputs in zip(*leaves, strict=True)]
-        elif not self.training:
-            mixed = [sampling.mix(theta, sampling.drop(theta, outputs)) for outputs in zip(*leaves, strict=True)]
+        way = self.sampling
+        if self._fixed is not None or (way.chooses if self.training else way.is_discrete):
+            if torch.compiler.is_dynamo_compiling():
+                return compiling.apart(functools.partial(self._run_path, args, kwargs))
+            return self._run_path(args, kwargs)
+        if not self.training:
+            return self._mix(self.theta(), None, args, kwargs)
+        draw = self._current_draw() if way.draws else None
+        return self._mix(way.weights(self.alpha, self._temperature, draw), draw, args, kwargs)
+
+    def _run_path(
+        self, args: tuple[object, ...], kwargs: dict[str, object], call: CallBranch = compiling.call
+    ) -> object:
+        """Run the branches that are chosen on the host."""
+        if self._fixed is not None:
+            return call(self.branches[self._fixed], args, kwargs)
+        if not self.training:
+            return call(self.branches[self.selected()], args, kwargs)
+        draw = self._current_draw()
+        theta = self.sampling.weights(self.alpha, self._temperature, draw)
+        return self._mix(theta, draw, args, kwargs, call=call)
+
+    def _current_draw(self) -> Draw:
+        """Return the draw of the supernet's forward, also where its backward recomputes activations; else an own."""
+        if self._draw is not None and self._draws is not None and (self._draws.under_way or _is_in_backward()):
+            return self._draw
+        return self.sampling.draw_alone(self.alpha, self._temperature)
+
+    def _mix(
+        self,
+        theta: Tensor | None,
+        draw: Draw | None,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        *,
+        call: CallBranch = compiling.call,
+    ) -> object:
+        """Run the branches of a draw, all without one, and mix their outputs or take one of them."""
+        branches = tuple(range(len(self.branches))) if draw is None else draw.branches
+        taken = None if draw is None else draw.taken
+        if theta is None or (taken is not None and not theta.requires_grad):
+            return call(self.branches[branches[taken or 0]], args, kwargs)
+        leaves, structure = self._run(args, kwargs, branches, taken, call)
+        if taken is not None:
+            mixed = [sampling.choose(theta, taken, tensors, self._watch) for tensors in zip(*leaves, strict=True)]
+        elif self.training:
+            mixed = [sampling.mix(theta, tensors) for tensors in zip(*leaves, strict=True)]
         else:
-            mixed = [sampling.mix(theta, outputs) for outputs in zip(*leaves, strict=True)]
+            mixed = [sampling.mix(theta, sampling.drop(theta, tensors)) for tensors in zip(*leaves, strict=True)]
         return structure.rebuild(mixed)
 
     def get_extra_state(self) -> Tensor:
-        """Return temperature and mode as a tensor, for ``state_dict``."""
-        return torch.tensor([self._temperature, self.gumbel_softmax, self.hard_softmax], dtype=torch.float64)
+        """Return temperature and sampling as a tensor, for ``state_dict``."""
+        return sampling.to_state(self.sampling, self._temperature)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take temperature and mode from a ``state_dict``."""
-        temperature, gumbel, hard = state.tolist()
-        self.temperature, self.gumbel_softmax, self.hard_softmax = temperature, bool(gumbel), bool(hard)
+        """Take temperature and sampling from a ``state_dict``."""
+        self.sampling, self.temperature = sampling.from_state(state, self.sampling)
 
     def extra_repr(self) -> str:
         """Describe the pool's mode for ``print(model)``."""
-        return (
-            f"temperature={self._temperature}, gumbel_softmax={self.gumbel_softmax}, hard_softmax={self.hard_softmax}"
-        )
+        return f"temperature={self._temperature}, sampling={self.sampling}"
 
     def _where(self, index: int) -> str:
         """Name the pool and one of its branches for a message."""
@@ -186,90 +236,59 @@ class SuperNetModule(nn.Module):
     def _mark(self, export: marking.Marking, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         """Run the branches and write a mark where their outputs meet, one for each tensor of a structure."""
         call = export.begin_call(self.name)
-        leaves, structure = self._run(args, kwargs)
+        leaves, structure = self._run(args, kwargs, range(len(self.branches)))
         assert self.name is not None
-        marked = [export.emit(self.name, call, self.branch_names, outputs) for outputs in zip(*leaves, strict=True)]
+        marked = [export.emit(self.name, call, self.branch_names, tensors) for tensors in zip(*leaves, strict=True)]
         return structure.rebuild(marked)
 
-    def _run(self, args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[list[list[Tensor]], _Structure]:
-        """Run every branch; return the tensors that each gives, and how they are structured."""
-        inputs = _versioned((args, kwargs))
+    def _run(
+        self,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        branches: Sequence[int],
+        taken: int | None = None,
+        call: CallBranch = compiling.call,
+    ) -> tuple[list[list[Tensor]], outputs.Structure]:
+        """Run branches; return the tensors that each gives, and how they are structured.
+
+        Where one of them is taken, the others run for their outputs alone, and keep their running statistics.
+        """
+        inputs = outputs.versioned((args, kwargs)) if len(branches) > 1 else []
         versions = [leaf._version for leaf in inputs]
         flat: list[list[Tensor]] = []
-        first: _Structure | None = None
-        for index, branch in enumerate(self.branches):
-            leaves, structure = _flatten(branch(*args, **kwargs))
+        first: outputs.Structure | None = None
+        for place, index in enumerate(branches):
+            branch = self.branches[index]
+            with contextlib.nullcontext() if taken is None or place == taken else outputs.undisturbed(branch):
+                leaves, structure = outputs.flatten(call(branch, args, kwargs))
             if [leaf._version for leaf in inputs] != versions:
                 raise PoolError(
                     f"{self._where(index)}: changes its input in place, so the other branches would see the change; "
                     "use an operation that returns a new tensor (inplace=False)"
                 )
             first = structure if first is None else first
-            self._check_outputs(index, leaves, flat[0] if flat else leaves, structure == first)
+            outputs.check(
+                leaves,
+                flat[0] if flat else leaves,
+                same=structure is first or structure == first,
+                where=functools.partial(self._where, index),
+                first_name=functools.partial(self.branch_names.__getitem__, branches[0]),
+            )
             flat.append(leaves)
         assert first is not None
         return flat, first
 
-    def _check_outputs(self, index: int, leaves: Sequence[object], first: Sequence[Tensor], same: bool) -> None:
-        """Check one branch's outputs against those of the first branch."""
-        if not same:
-            raise PoolError(
-                f"{self._where(index)}: its output is structured differently ({len(leaves)} tensors) from that of "
-                f"branch '{self.branch_names[0]}' ({len(first)}); all branches must return the same structure"
-            )
-        if not leaves:
-            raise PoolError(f"{self._where(index)}: its output holds no tensor; return what the pool is to mix")
-        for leaf, expected in zip(leaves, first, strict=True):
-            if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
-                got = _describe(leaf) if isinstance(leaf, Tensor) else type(leaf).__name__
-                raise PoolError(f"{self._where(index)}: output is {got}; only floating-point tensors can be mixed")
-            if leaf.shape != expected.shape or (leaf.dtype != expected.dtype and not _is_autocast(leaf)):
-                raise PoolError(
-                    f"{self._where(index)}: output is {_describe(leaf)}, the pool expects {_describe(expected)} as "
-                    f"branch '{self.branch_names[0]}' gives; make stride, padding and width of the branches agree"
-                )
+
+def _sampling_of(gumbel: bool, hard: bool) -> Sampling:
+    """Return the sampling that the two options of ``SuperNetModule`` stand for."""
+    if gumbel:
+        return Gumbel(hard=hard)
+    return Hard() if hard else Softmax()
 
 
-@dataclass(frozen=True, slots=True)
-class _Structure:
-    """How the tensors that a branch gives are structured.
-
-    Attributes:
-        spec: The structure of all leaves.
-        is_none: Which leaves are None, such as the weights that attention does not give.
-    """
-
-    spec: pytree.TreeSpec
-    is_none: tuple[bool, ...]
-
-    def rebuild(self, tensors: Iterable[Tensor]) -> object:
-        """Return tensors in this structure."""
-        rest = iter(tensors)
-        return pytree.tree_unflatten([None if none else next(rest) for none in self.is_none], self.spec)
-
-
-def _flatten(output: object) -> tuple[list[Tensor], _Structure]:
-    """Return what is to be mixed of a branch's output, and its structure."""
-    leaves, spec = pytree.tree_flatten(output)
-    return [leaf for leaf in leaves if leaf is not None], _Structure(spec, tuple(leaf is None for leaf in leaves))
-
-
-def _describe(tensor: Tensor) -> str:
-    """Write a tensor's dtype and shape as messages do: ``float32[2,8,4,4]``."""
-    return f"{str(tensor.dtype).removeprefix('torch.')}[{','.join(str(size) for size in tensor.shape)}]"
-
-
-def _versioned(arguments: object) -> list[Tensor]:
-    """Return the tensors whose in-place changes torch counts: none of inference mode, none under torch.compile."""
-    if torch.compiler.is_dynamo_compiling():
-        return []
-    return [leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, Tensor) and not leaf.is_inference()]
-
-
-def _is_autocast(leaf: Tensor) -> bool:
-    """Whether autocast gives each layer its dtype here, so that those of branches may differ; not so in a file."""
-    device = leaf.device.type
-    return marking.current() is None and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+def _is_in_backward() -> bool:
+    """Whether autograd is running this: activation checkpointing recomputes a forward."""
+    return not torch.compiler.is_dynamo_compiling() and torch._C._current_graph_task_id() != -1
 
 
 def _class_names(modules: Iterable[nn.Module]) -> list[str]:

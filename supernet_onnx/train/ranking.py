@@ -22,11 +22,11 @@ def stored_scores(pools: Mapping[str, SuperNetModule]) -> dict[str, tuple[float,
 
 
 def log_weights(pools: Mapping[str, SuperNetModule]) -> dict[str, tuple[float, ...]]:
-    """Return ``log(weight / largest weight)`` of each branch; that of ``softmax(alpha)`` for a hard pool."""
+    """Return ``log(weight / largest weight)`` of each branch; of ``softmax(alpha)`` where a pool is discrete."""
     logs = {}
     for name, pool in pools.items():
         alpha = pool.alpha.detach().double()
-        scale = 1.0 if pool.hard_softmax else pool.temperature
+        scale = 1.0 if pool.sampling.is_discrete else pool.temperature
         logs[name] = tuple(((alpha - alpha.max()) / scale).tolist())
     return logs
 
@@ -34,6 +34,6 @@ def log_weights(pools: Mapping[str, SuperNetModule]) -> dict[str, tuple[float, .
 def written_scores(pools: Mapping[str, SuperNetModule]) -> dict[str, tuple[float, ...]] | None:
     """Return the scores that a file needs: those of the pools, or the log weights where one-hot weights hide them."""
     stored = stored_scores(pools)
-    if stored is None and any(pool.hard_softmax for pool in pools.values()):
+    if stored is None and any(pool.sampling.is_discrete for pool in pools.values()):
         return log_weights(pools)
     return stored

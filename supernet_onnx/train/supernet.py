@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +17,13 @@ from supernet_onnx.search import choose
 from supernet_onnx.selection import Selection, resolve
 from supernet_onnx.supergraph import read
 from supernet_onnx.train import export
+from supernet_onnx.train.distributed import anchor, is_distributed
 from supernet_onnx.train.example import make_example
 from supernet_onnx.train.extract import extract
 from supernet_onnx.train.pool import SuperNetModule, pools_of
 from supernet_onnx.train.pricing import ExpectedCost
 from supernet_onnx.train.ranking import log_weights, stored_scores
+from supernet_onnx.train.sampling import Chance, Draws, Sampling, from_name, noise_of
 
 if TYPE_CHECKING:
     from supernet_onnx.cost import CostTable, Metric
@@ -57,6 +60,10 @@ class SuperNet(nn.Module):
             size; then they are for the example's batch.
         input_shape: Instead, the shape of a single input without the batch; ``(3, 32, 32)``.
         full_cost: Count what no selection can remove, too.
+        sampling: How training samples, by name or as an object of ``supernet_onnx.train.sampling``; None leaves what
+            each pool was made with.
+        seed: Of what training draws; None takes torch's, without drawing from it. The first forward of a distributed
+            training makes that of rank 0 the seed of all.
 
     Attributes:
         model: The model itself.
@@ -75,6 +82,8 @@ class SuperNet(nn.Module):
         input_example: object = None,
         input_shape: Sequence[int] | None = None,
         full_cost: bool = False,
+        sampling: Sampling | str | None = None,
+        seed: int | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -83,6 +92,11 @@ class SuperNet(nn.Module):
         self._pools = dict(pools_of(model))
         if not self._pools:
             raise PoolError("the model has no pool; make at least one of its layers a SuperNetModule")
+        self._draws = Draws(seed)
+        for pool in self._pools.values():
+            pool._draws = self._draws
+        if sampling is not None:
+            self.sampling = sampling
         self._example = make_example(model, input_shape, input_example)
         self._supergraph = read(export.structure(self._trace_for_pricing(), self._pools))
         self._tables: dict[str | None, CostTable] = {}
@@ -91,9 +105,64 @@ class SuperNet(nn.Module):
 
     def forward(self, *args: object, **kwargs: object) -> object:
         """Run the model on the arguments; pools that sample draw anew."""
+        if not any(pool.training and pool.sampling.draws for pool in self._pools.values()):
+            return self.model(*args, **kwargs)
+        self._draw()
+        try:
+            output = self.model(*args, **kwargs)
+        finally:
+            self._draws.under_way = False
+        return anchor(output, [pool.alpha for pool in self._pools.values()]) if is_distributed() else output
+
+    @property
+    def sampling(self) -> Sampling | None:
+        """How training samples: that of all pools, None if they differ.
+
+        Set it, at any time, to an object of ``supernet_onnx.train.sampling`` or a name: ``softmax``, ``gumbel``,
+        ``gumbel_hard``, ``hard``, ``single_path``, ``two_path`` or ``uniform``.
+        """
+        first, *others = (pool.sampling for pool in self._pools.values())
+        return first if all(other == first for other in others) else None
+
+    @sampling.setter
+    def sampling(self, value: Sampling | str) -> None:
+        way = from_name(value) if isinstance(value, str) else value
+        if not isinstance(way, Sampling):
+            raise TypeError(f"sampling must be a name or an object of Sampling, not {value!r}")
         for pool in self._pools.values():
-            pool.draw()
-        return self.model(*args, **kwargs)
+            pool.sampling = way
+
+    @contextlib.contextmanager
+    def path(self, selection: Mapping[str, str | int] | Selection) -> Iterator[None]:
+        """Run the given branch of each pool named, alone, in all forwards in this block, in ``train`` and ``eval``.
+
+        ``with net.path({"pool": "branch"}): net(x)`` evaluates a selection with the supernet's weights. The other
+        pools are as ever. The logits of the pools named get no gradient from the task. ``net.cost`` and exports do
+        not change.
+
+        Args:
+            selection: A branch, by name or index, for some pools or all; or what ``choose`` found.
+
+        Raises:
+            SelectionError: A pool or branch is not there.
+        """
+        choices = self._find(selection)
+        before = {pool: pool._fixed for pool in choices}
+        try:
+            for pool, index in choices.items():
+                pool._fixed = index
+            yield
+        finally:
+            for pool, index_before in before.items():
+                pool._fixed = index_before
+
+    def get_extra_state(self) -> Tensor:
+        """Return the state of what training draws, for ``state_dict``."""
+        return torch.tensor([self._draws.seed, self._draws.step])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take the state of what training draws from a ``state_dict``."""
+        self._draws.seed, self._draws.step = state.tolist()
 
     @property
     def supergraph(self) -> SuperGraph:
@@ -219,20 +288,20 @@ class SuperNet(nn.Module):
     def update_softmax_options(
         self, temperature: float | None = None, hard: bool | None = None, gumbel: bool | None = None
     ) -> None:
-        """Set how all pools turn logits into weights; None leaves an option as it is.
+        """Set the temperature, and the sampling by PLiNIO's two options; None leaves an option as it is.
 
         Args:
             temperature: Divides the logits.
-            hard: Use the largest weight's branch alone.
-            gumbel: Sample while training.
+            hard: Sample with ``Hard()``, or with ``Gumbel(hard=True)``.
+            gumbel: Sample with ``Gumbel()``.
         """
         for pool in self._pools.values():
             if temperature is not None:
                 pool.temperature = temperature
-            if hard is not None:
-                pool.hard_softmax = hard
             if gumbel is not None:
                 pool.gumbel_softmax = gumbel
+            if hard is not None:
+                pool.hard_softmax = hard
 
     def named_nas_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, nn.Parameter]]:
         """Iterate over the logits of all pools and their qualified names, each once."""
@@ -385,18 +454,40 @@ class SuperNet(nn.Module):
                 raise error from error.__cause__
 
     def _choices(self, selection: Mapping[str, str | int] | Selection) -> dict[SuperNetModule, int]:
-        if isinstance(selection, Selection):
-            selection = selection.as_dict()
-        for name in selection:
+        """Return the branch of each pool: that of a selection, else the one of largest logit."""
+        return {pool: pool.selected() for pool in self._pools.values()} | self._find(selection)
+
+    def _find(self, selection: Mapping[str, str | int] | Selection) -> dict[SuperNetModule, int]:
+        """Return the branches of the pools that a selection names; a pool need not be in the graph."""
+        named = selection.as_dict() if isinstance(selection, Selection) else selection
+        for name in named:
             if name not in self._pools:
                 raise SelectionError(f"pool '{name}' is not in the model; its pools are: {', '.join(self._pools)}")
-        return {
-            pool: pool.find(selection[name]) if name in selection else pool.selected()
-            for name, pool in self._pools.items()
-        }
+        return {self._pools[name]: self._pools[name].find(branch) for name, branch in named.items()}
+
+    @torch.compiler.disable(reason="drawn on the host")  # type: ignore[untyped-decorator]  # torch's
+    def _draw(self) -> None:
+        """Draw for the pools that sample, each once for the coming forward."""
+        random = self._draws.begin()
+        drawing = [(i, pool) for i, pool in enumerate(self._pools.values()) if pool.training and pool.sampling.draws]
+        for (i, pool), logits in zip(drawing, _on_host([pool.alpha for _, pool in drawing]), strict=True):
+            chance = Chance(random, self._draws.seed, self._draws.step, i)
+            draw = pool.sampling.draw(logits, pool.temperature, chance)
+            # as a tensor, for torch.compile takes numbers for code
+            pool._draw = replace(draw, noise=noise_of(draw, pool.alpha))
+        self._draws.step += 1
+        self._draws.under_way = True
 
     def _thaw(self) -> None:
         for name, parameter in self.named_net_parameters():
             if name in self._frozen:
                 parameter.requires_grad_(True)
         self._frozen.clear()
+
+
+def _on_host(logits: Sequence[Tensor]) -> list[list[float]]:
+    """Return logits as plain numbers; those of an accelerator in one transfer, sharded ones gathered."""
+    whole = [alpha.full_tensor() if hasattr(alpha, "full_tensor") else alpha.detach() for alpha in logits]
+    if all(alpha.is_cpu for alpha in whole):
+        return [alpha.tolist() for alpha in whole]
+    return [part.tolist() for part in torch.cat(whole).cpu().split([len(alpha) for alpha in whole])]

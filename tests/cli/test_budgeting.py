@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -93,6 +95,23 @@ def test_computed_weights_need_scores_or_a_selection(tmp_path: Path) -> None:
     scores.write_text('{"p": [0, 1], "q": [0, 1]}')
     found = record("prune", path, "--budget", "params=1", "--scores", scores, "--dry-run")
     assert found["selection"] == {"p": "minus", "q": "root"}
+
+
+def test_what_the_solver_prints_does_not_get_into_the_result(flat: Path) -> None:
+    code = (
+        "import ctypes, sys\n"
+        "from scipy import optimize\n"
+        "from supernet_onnx.cli import main\n"
+        "solve, libc = optimize.milp, ctypes.CDLL(None)\n"
+        "def chatty(*args, **kwargs):\n"
+        "    libc.printf(b'solving...')\n"
+        "    return solve(*args, **kwargs)\n"
+        "optimize.milp = chatty\n"
+        "main(sys.argv[1:])\n"
+    )
+    arguments = ["prune", str(flat), "--budget", "params=140", "--json", "--dry-run"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=True, text=True)
+    assert json.loads(done.stdout)["selection"] == {"pool": "skip"}
 
 
 def test_metrics_of_a_cost_module_can_be_budgets(flat: Path, tmp_path: Path) -> None:

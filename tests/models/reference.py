@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MODELS = ["resnet8", "dscnn", "mobilenetv1", "tcresnet", "vit", "proxyless"]
 LARGE = "proxyless"
+COLD = 1e-6  # a temperature
 
 
 class Reference(NamedTuple):
@@ -72,22 +73,25 @@ def training_input(name: str) -> Tensor:
 
 
 def see_data(model: nn.Module, inputs: Tensor) -> None:
-    """Draw a chosen path, and give every BatchNorm the statistics of a batch that takes it.
+    """Draw a chosen path, and give every BatchNorm, on the path or beside it, the statistics of a batch that takes it.
 
     With fresh ones the outputs of a deep network would hardly depend on its inputs, with other ones they would
-    depend on rounding: there would be nothing to compare.
+    depend on rounding: there would be nothing to compare. Every branch must run for that, so the path is that of a
+    mixture so cold that its weights are 0 and 1. A BatchNorm that saw nothing also folds into a bias of zeros, which
+    the exporter leaves out of the file.
     """
     pools = [module for module in model.modules() if isinstance(module, SuperNetModule)]
     for pool in pools:
         nn.init.normal_(pool.alpha)
-        pool.hard_softmax = True
+        pool.temperature = COLD
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.momentum = 1.0
     with torch.no_grad():
         model(inputs)
     for pool in pools:
-        pool.hard_softmax = False
+        assert sorted(pool.theta().tolist()) == [0.0] * (len(pool) - 1) + [1.0]
+        pool.temperature = 1.0
 
 
 def all_of(supergraph: SuperGraph, branch: int) -> Selection:

@@ -1,0 +1,49 @@
+"""What training in several processes needs of a supernet: one seed for all, and logits that every forward uses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["anchor", "is_distributed"]
+
+
+def is_distributed() -> bool:
+    """Whether several processes train together."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def anchor(output: object, logits: Sequence[Tensor]) -> object:
+    """Make a model's output depend on logits, with a gradient of zero.
+
+    DistributedDataParallel takes a parameter that a forward does not use for finished before the backward begins, and
+    fails when ``net.cost`` then gives it a gradient after all. Logits of pools that did not run are such parameters.
+
+    Args:
+        output: A structure of tensors; one that requires a gradient is replaced. If there is none, nothing is done.
+        logits: The parameters.
+    """
+    leaves, structure = pytree.tree_flatten(output)
+    wanted = [alpha for alpha in logits if alpha.requires_grad and not hasattr(alpha, "full_tensor")]  # not sharded
+    for i, leaf in enumerate(leaves):
+        if wanted and isinstance(leaf, Tensor) and leaf.requires_grad:
+            leaves[i] = leaf + cast("Tensor", _Zero.apply(leaf.dtype, *wanted))  # type: ignore[no-untyped-call]
+            return pytree.tree_unflatten(leaves, structure)
+    return output
+
+
+class _Zero(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, dtype: torch.dtype, *logits: Tensor) -> Tensor:  # noqa: ANN401 - torch's signature
+        ctx.like = [(alpha.shape, alpha.dtype, alpha.device) for alpha in logits]
+        return torch.zeros((), dtype=dtype, device=logits[0].device)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - torch's signature
+        return (None, *(torch.zeros(shape, dtype=dtype, device=device) for shape, dtype, device in ctx.like))
