@@ -6,8 +6,8 @@ operator with weights that its model does not know (recurrent layers, transposed
 
 The formulas and all their constants are those of PLiNIO (eml-eda/plinio at 3d6b5e0, ``plinio/cost``), restated for
 whole numbers. The docstrings name the paper of each chip for what the chip is; the constants were not taken from there,
-and where one was seen in a second place too, they say so. What PLiNIO leaves open is decided here: the groups of a grouped convolution
-that is not depthwise run one after another, as do the samples of a batch.
+and where one was seen in a second place too, they say so. What PLiNIO leaves open is decided here: the groups of a
+grouped convolution that is not depthwise run one after another, as do the samples of a batch.
 """
 
 from __future__ import annotations
@@ -178,7 +178,8 @@ mpic_latency: Final = HardwareModel("mpic_latency", "cycles")
 
 Multiply-accumulates over those it does in a cycle, for each pair of widths: between 6.5 with both of 2 bits and 2.1
 with both of 8. PLiNIO, which the table is from, attributes it to the chip's paper (G. Ottavi et al., "A Mixed-Precision
-RISC-V Processor for Extreme-Edge DNN Inference", arXiv 2010.04073). Additions of biases are not counted; PLiNIO counts each as one multiply-accumulate.
+RISC-V Processor for Extreme-Edge DNN Inference", arXiv 2010.04073). Additions of biases are not counted; PLiNIO counts
+each as one multiply-accumulate.
 """
 _count_layers(mpic_latency, lambda layer: _mpic_cycles("mpic_latency", layer))
 
