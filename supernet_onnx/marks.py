@@ -36,6 +36,7 @@ __all__ = [
     "is_pool",
     "op_type",
     "pool_function",
+    "set_scores",
     "weights_name",
     "weights_values",
 ]
@@ -109,8 +110,15 @@ def encode(mark: Mark, branch_outputs: Sequence[str], output: str, *, name: str 
         call=mark.call,
     )
     if mark.scores is not None:
-        node.attribute.append(helper.make_attribute("scores", [float(score) for score in mark.scores]))
+        set_scores(node, mark.scores)
     return node
+
+
+def set_scores(node: NodeProto, scores: Sequence[float]) -> None:
+    """Give a pool's node a score for each branch, in place of those that it has."""
+    for attribute in [attribute for attribute in node.attribute if attribute.name == "scores"]:
+        node.attribute.remove(attribute)
+    node.attribute.append(helper.make_attribute("scores", [float(score) for score in scores]))
 
 
 def decode(node: NodeProto) -> Mark:

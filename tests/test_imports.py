@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from tests import marked
@@ -59,6 +60,12 @@ def test_verbs_of_the_graph_half_load_neither_torch_nor_onnxruntime(
     verb: list[str], allowed: set[str], flags: list[str], flat: Path
 ) -> None:
     assert loaded(verb[0], flat, *verb[1:], *flags) & HEAVY == allowed
+
+
+def test_measuring_loads_no_torch(flat: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=np.zeros((4, 3, 8, 8), np.float32), labels=np.arange(4))
+    arguments = ["--data", tmp_path / "d.npz", "--selections", 3, "-o", tmp_path / "s.json"]
+    assert loaded("score", flat, *arguments) & HEAVY == {"onnxruntime", "onnx_graphsurgeon", "scipy"}
 
 
 def test_a_verb_that_runs_models_is_seen_to_load_onnxruntime_but_no_torch(flat: Path) -> None:

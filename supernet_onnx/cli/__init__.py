@@ -12,8 +12,10 @@ from supernet_onnx.cli.failures import Program
 from supernet_onnx.cli.fronts import pareto
 from supernet_onnx.cli.inspection import inspect
 from supernet_onnx.cli.pricing import cost
+from supernet_onnx.cli.profiling import profile
 from supernet_onnx.cli.pruning import prune
 from supernet_onnx.cli.reporting import report
+from supernet_onnx.cli.scoring import score
 from supernet_onnx.cli.timing import bench
 from supernet_onnx.cli.verification import verify
 
@@ -33,5 +35,5 @@ def main(context: click.Context) -> None:
         context.exit(2)
 
 
-for _verb in (inspect, cost, pareto, prune, verify, bench, report):
+for _verb in (inspect, cost, profile, score, pareto, prune, verify, bench, report):
     main.add_command(_verb)

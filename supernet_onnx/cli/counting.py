@@ -18,7 +18,8 @@ R = TypeVar("R")
 
 
 def counting(command: Callable[P, R]) -> Callable[P, R]:
-    """Add ``--metric``, ``--cost-module`` and ``--unknown``; ``options.metrics`` finds what they ask for."""
+    """Add ``--metric``, ``--cost-module``, ``--cost-table`` and ``--unknown``, for ``options.metrics``."""
+    command = options.cost_tables(command)
     command = click.option(
         "--unknown",
         type=click.Choice(["error", "free"]),

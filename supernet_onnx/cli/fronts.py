@@ -162,7 +162,7 @@ def _sweep(
     from supernet_onnx import search
 
     budgets, bounded = demands.parsed()
-    wanted = options.metrics(names, demands.modules)
+    wanted = options.metrics(names, demands.modules, demands.tables)
     if len(wanted) > 3:
         raise click.BadParameter(
             f"{len(wanted)} metrics; a front has at most three, and the score",

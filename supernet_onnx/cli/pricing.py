@@ -30,6 +30,7 @@ def cost(
     *,
     names: tuple[str, ...],
     modules: tuple[Path, ...],
+    tables: tuple[Path, ...],
     pairs: tuple[str, ...],
     selection_file: Path | None,
     dims: dict[str, int],
@@ -50,7 +51,7 @@ def cost(
     from supernet_onnx import cost as costs
     from supernet_onnx import report
 
-    metrics = options.metrics(names, modules)
+    metrics = options.metrics(names, modules, tables)
     with progress("pricing the model"):
         graph = options.read(file)
         options.check_dims([graph], dims)
@@ -61,8 +62,8 @@ def cost(
             result: report.Report = report.Formulas({metric.name: metric.unit for metric in metrics}, formulas)
             show(result, as_json=as_json)
             return
-        tables = costs.measure(graph, metrics, **given)
+        priced = costs.measure(graph, metrics, **given)
         nodes = costs.by_node(graph, metrics, **given) if by_node else None
         operators = costs.by_operator(graph, metrics, chosen, **given) if by_op else None
-        pricing = report.Pricing(graph.pools, tables, chosen, is_chosen, nodes, operators)
+        pricing = report.Pricing(graph.pools, priced, chosen, is_chosen, nodes, operators)
     show(pricing, as_json=as_json)

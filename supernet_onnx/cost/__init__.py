@@ -14,6 +14,7 @@ from supernet_onnx.cost.hardware import (
     mpic_latency,
     ne16_latency,
 )
+from supernet_onnx.cost.measured import MeasuredCost, latency
 from supernet_onnx.cost.memory import peak_memory, traffic
 from supernet_onnx.cost.opcall import AttrValue, Body, OpCall, Operand
 from supernet_onnx.cost.operators import macs, ops, ops_no_bias
@@ -44,6 +45,7 @@ __all__ = [
     "Formula",
     "Given",
     "HardwareModel",
+    "MeasuredCost",
     "Metric",
     "Metrics",
     "NodeCost",
@@ -58,6 +60,7 @@ __all__ = [
     "by_operators",
     "diana_latency",
     "gap8_latency",
+    "latency",
     "macs",
     "measure",
     "mpic_energy",

@@ -72,6 +72,7 @@ class Facts:
             the branch is chosen.
         constant: The tensors that can be computed before the model runs, whatever the selection.
         folds: The BatchNormalizations that are priced as folded. No two of one convolution hold at once.
+        folded: When each of those is part of a convolution, by its index.
         linear_biases: For the operand of an addition, by node index and slot: when it is the bias of a linear layer, a
             constant that has only a last dim and is added to the product of tokens and a constant matrix.
     """
@@ -79,6 +80,7 @@ class Facts:
     branches: _Edges
     constant: frozenset[str]
     folds: tuple[Fold, ...]
+    folded: Mapping[int, Condition]
     linear_biases: Mapping[tuple[int, int], Condition]
 
 
@@ -98,7 +100,11 @@ def gather(supergraph: SuperGraph, layout: Layout, types: Mapping[str, TensorTyp
         branches[node.output[0]] = [(diagrams.literal(level, i), name) for i, name in enumerate(node.input[1:])]
     constant = _constant(layout, branches)
     folds = tuple(_folds(supergraph, branches, constant))
-    return Facts(branches, constant, folds, _linear_biases(supergraph, branches, constant, types))
+    of_batchnorm: dict[int, list[Condition]] = {}
+    for fold in folds:
+        of_batchnorm.setdefault(fold.batchnorm, []).append(fold.condition)
+    folded = {index: diagrams.any_of(conditions) for index, conditions in of_batchnorm.items()}
+    return Facts(branches, constant, folds, folded, _linear_biases(supergraph, branches, constant, types))
 
 
 def without(diagrams: Diagrams, a: Condition, b: Condition) -> Condition:

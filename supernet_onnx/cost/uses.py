@@ -97,10 +97,6 @@ class _Sweep:
         self._diagrams = supergraph.diagrams
         self._facts = facts
         self._open: dict[str, _Open] = {}
-        self._folded: dict[int, Condition] = {}
-        for fold in facts.folds:
-            before = self._folded.get(fold.batchnorm, self._diagrams.false)
-            self._folded[fold.batchnorm] = self._diagrams.either(before, fold.condition)
         for value in supergraph.graph.output:
             use = self._open.setdefault(value.name, _Open())
             use.data.add(self._diagrams.true)
@@ -138,8 +134,8 @@ class _Sweep:
                 self._take_data(step, slot, use, output, before_run=before_run)
             elif kind != "setting":
                 taken = output.data
-                if step.home in self._folded and not step.is_nested:
-                    taken = without(self._diagrams, taken, self._folded[step.home])
+                if step.home in self._facts.folded and not step.is_nested:
+                    taken = without(self._diagrams, taken, self._facts.folded[step.home])
                 (use.weight if kind == "weight" else use.bias).add(taken)
 
     def _take_data(self, step: Step, slot: int, use: _Open, output: Use, *, before_run: bool) -> None:

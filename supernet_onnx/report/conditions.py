@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from supernet_onnx import diagram
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -24,21 +26,13 @@ def ways(condition: Condition, pools: Sequence[Pool]) -> Ways | None:
         condition: When something is live.
         pools: Those of its levels.
     """
-    found: Ways = []
-    stack: list[tuple[Condition, dict[str, list[str]]]] = [(condition, {})]
-    while stack:
-        node, way = stack.pop()
-        if node.is_leaf:
-            found.append(way)
-            if len(found) > _MAX_WAYS:
-                return None
-            continue
-        pool = pools[node.level]
-        for child in reversed(list(dict.fromkeys(node.children))):
-            if not child.is_leaf or child.value:
-                taken = [pool.branches[i].name for i, other in enumerate(node.children) if other is child]
-                stack.append((child, {**way, pool.name: taken}))
-    return found
+    found = diagram.ways(condition, most=_MAX_WAYS)
+    if found is None:
+        return None
+    return [
+        {pools[level].name: [pools[level].branches[i].name for i in taken] for level, taken in way.items()}
+        for way in found
+    ]
 
 
 def in_words(found: Ways | None) -> str:

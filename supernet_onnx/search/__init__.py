@@ -6,7 +6,7 @@ And fronts of such choices. The only package that solves programs; scipy is impo
 from supernet_onnx.search.budgets import Budget, parse_limit
 from supernet_onnx.search.chooser import Choice, Chooser, choose
 from supernet_onnx.search.front import Front, FrontMetric, Point, front_from_json, nondominated, selection_of
-from supernet_onnx.search.scoring import Scores, scores_from_json
+from supernet_onnx.search.scoring import Scores, scores_from_json, scores_to_json, with_scores
 from supernet_onnx.search.sweep import sweep
 
 __all__ = [
@@ -22,6 +22,8 @@ __all__ = [
     "nondominated",
     "parse_limit",
     "scores_from_json",
+    "scores_to_json",
     "selection_of",
     "sweep",
+    "with_scores",
 ]

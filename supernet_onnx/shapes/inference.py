@@ -10,7 +10,7 @@ import onnx
 from onnx import GraphProto, ModelProto
 
 from supernet_onnx.errors import ModelError
-from supernet_onnx.graph import has_subgraphs, subgraphs
+from supernet_onnx.graph import has_subgraphs, standard_opset, subgraphs
 from supernet_onnx.shapes.bindings import Bindings
 from supernet_onnx.shapes.filling import fill
 from supernet_onnx.shapes.skeleton import skeleton_of
@@ -69,7 +69,7 @@ def infer_graph(model: ModelProto, bindings: Bindings) -> Inference:
     """
     skeleton = skeleton_of(model, bindings)
     names = frozenset(declared_dims(model.graph))
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+    opset = standard_opset(model)
     inferred = _infer(skeleton, propagate=False)
     propagate = not _has_long_vectors(inferred.graph)
     if propagate:

@@ -14,6 +14,7 @@ function operatorCosts() {
 function operatorsFigure() {
   const costly = operatorCosts().filter(({ amount }) => amount > 0);
   const sum = view().totals[state.metric];
+  const nothing = sum > 0 ? `${metric().name} is not known by operator` : "nothing in this selection counts";
   const places = costly.map((_, index) => index);
   return {
     label: `${metric().name} of each operator; the table below has all numbers.`,
@@ -27,7 +28,7 @@ function operatorsFigure() {
       hovertemplate: "%{hovertext}<extra></extra>",
     }],
     layout: {
-      xaxis: axis(costly.length ? titled(metric()) : "nothing in this selection counts", {
+      xaxis: axis(costly.length ? titled(metric()) : nothing, {
         range: [0, 1.32 * Math.max(...costly.map(({ amount }) => amount), 1e-9)],
       }),
       yaxis: axis("", {
