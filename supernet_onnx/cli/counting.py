@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 
 def counting(command: Callable[P, R]) -> Callable[P, R]:
-    """Add ``--metric``, ``--cost-module``, ``--cost-table`` and ``--unknown``, for ``options.metrics``."""
+    """Add ``--metric``, ``--cost-module``, ``--cost-table``, ``--unknown``; ``options.metrics`` finds them."""
     command = options.cost_tables(command)
     command = click.option(
         "--unknown",

@@ -119,7 +119,7 @@ def _space(
         points = enumerate(front.points, start=1)
         selections |= {f"point {i} of the front": search.selection_of(graph, point) for i, point in points}
     operators = costs.by_operators(graph, metrics, selections.values(), **given)
-    views = [page.View(*view, costs) for view, costs in zip(selections.items(), operators, strict=True)]
+    views = [page.View(*view, priced) for view, priced in zip(selections.items(), operators, strict=True)]
     inspection = reports.Inspection(file, graph, supergraph.format_version(graph.model), selection.count(graph))
     return page.Space(inspection, costs.measure(graph, metrics, **given), views)
 
