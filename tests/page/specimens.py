@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from supernet_onnx.supergraph import SuperGraph
 
 KERNELS = (1, 3, 5)
+SCORES = (0.0, 0.5, 1.0, -0.25)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def chain(pools: int, *, channels: int = 4, names: Sequence[str] = (), branches:
         weights = np.array([0.7 if i == level % 4 else 0.1 for i in range(4)], np.float32)
         initializers.append(numpy_helper.from_array(weights, f"{name}.weights"))
         output = "y" if level == pools - 1 else f"p{level}"
-        nodes.append(marks.encode(Mark(name, tuple(branches)), [*made, tensor], output))
+        nodes.append(marks.encode(Mark(name, tuple(branches), scores=SCORES), [*made, tensor], output))
         tensor = output
     x, y = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size, 8, 8])
