@@ -18,6 +18,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -39,7 +40,8 @@ def prepare(name: str, samples: int, folder: Path) -> Evaluation:
     generator = np.random.default_rng(0)
     images = generator.standard_normal((samples, *example.shape[1:])).astype(np.float32)
     name = read(folder / "model.onnx").graph.input[0].name
-    np.savez(folder / "data.npz", **{name: images}, labels=generator.integers(0, 2, samples))
+    arrays: dict[str, Any] = {name: images, "labels": generator.integers(0, 2, samples)}
+    np.savez(folder / "data.npz", **arrays)
     return Evaluation(folder / "model.onnx", folder / "data.npz", "accuracy", threads=1)
 
 

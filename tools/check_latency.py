@@ -4,9 +4,9 @@
 
 For each reference supernet: a profile on one thread, and random subnets beside it that the fit does not see, in the
 same rounds: a machine that other programs use is faster or slower by several percent from minute to minute, which no
-table can know. A latency is the mean over a model's sessions of the lower quartile of its runs, in the processor time of
-the thread that runs it (``supernet_onnx.profiling.measuring`` says why): the median and the wall clock tell more of what
-else the machine does. ``macs`` as a predictor is the best line through the subnets that the profile was fitted to.
+table can know. A latency is the mean over a model's sessions of the lower quartile of its runs, in the processor time
+of the thread that runs it (``supernet_onnx.profiling.measuring`` says why): the median and the wall clock tell more of
+what else the machine does. ``macs`` as a predictor is the best line through the subnets that the profile was fitted to.
 Exported models and profiles are kept in the folder; models that are there are not exported again.
 
 Limits: a mean absolute percentage error of at most 5, at least 95 % of the subnets within 10 %, and a rank correlation
