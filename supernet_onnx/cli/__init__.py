@@ -29,7 +29,7 @@ __all__ = ["main"]
 def main(context: click.Context) -> None:
     """Inspect, price, prune, verify and time supernets: ONNX models with pools of alternative branches.
 
-    Exit codes: 0 done; 1 a check failed; 2 bad usage or bad model; 70 a bug; 130 interrupted.
+    Exit codes: 0 done; 1 a check failed; 2 bad usage or bad model; 70 a bug; 130 interrupted; 143 terminated.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from supernet_onnx.cli import options
+from supernet_onnx.cli.counting import counting
 from supernet_onnx.cli.output import progress, show
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ __all__ = ["cost"]
 
 @click.command()
 @click.argument("file", type=options.PATH)
-@options.counting
+@counting
 @options.selecting
 @options.sizes
 @click.option("--by-node", is_flag=True, help="Also price every node.")

@@ -7,8 +7,11 @@ const digits = [];
 function showFront() {
   if (!data.front) return;
   get("front").hidden = false;
-  const { axes } = data.front;
+  const { axes, complete, note } = data.front;
+  const words = [note, complete ? "No selection beats any of these points." : ""].filter((text) => text);
+  get("front-note").textContent = words.join(" ");
   get("axes").hidden = axes.length < 3;
+  shown.y = axes.length - 1; // what is traded for all else comes last
   for (const side of ["x", "y"]) {
     const select = get(`axis-${side}`);
     axes.forEach(({ name }, index) => select.append(make("option", { value: index }, name)));
@@ -33,7 +36,7 @@ function amountOnAxis(index, axis) {
 const goalOf = ({ goal }) => (goal === "minimize" ? "less is better" : "more is better");
 
 function pointsHead(axes) {
-  const cells = axes.map((axis) => make("th", { class: "number", scope: "col", title: goalOf(axis) }, titled(axis)));
+  const cells = axes.map((axis) => make("th", { class: "number", scope: "col", title: `${titled(axis)}, ${goalOf(axis)}` }, axis.name));
   return make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "point"), ...cells));
 }
 

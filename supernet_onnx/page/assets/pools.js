@@ -103,6 +103,7 @@ function branchRow(pool, index, scored) {
 function openPool(pool) {
   const entry = entries()[pool];
   entry.open = true;
+  fillEntry(entry); // its own event would come after the scrolling
   entry.scrollIntoView({ block: "center" });
   entry.firstChild.focus({ preventScroll: true });
 }
