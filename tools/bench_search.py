@@ -3,7 +3,7 @@
     python tools/bench_search.py [--trials 48] [--rounds 3] [--samples 512] [--model resnet8]
 
 An untrained reference supernet with its BatchNorms, random images and labels. Each round runs every number of processes
-in turn, each on a study of its own; ratios are those of the medians. The time until all processes measure is not counted.
+in turn, each on a study of its own; ratios are those of the medians. The time until all processes measure is left out.
 """
 
 from __future__ import annotations
