@@ -47,7 +47,10 @@ SUBNETS: Final = 64
 _SEEN_FOR_UNSEEN: Final = 4  # one subnet is measured that the fit does not see for so many that it does
 _EMPTY_KEY: Final = "nothing"
 _WARM: Final = " warm"
-_EMPTY: Final = '<ir_version: 8, opset_import: ["" : 17]> nothing (float[1] x) => (float[1] y) { y = Relu (x) }'
+_EMPTY: Final = """
+<ir_version: 8, opset_import: ["" : 17]>
+nothing (float[1] "supernet_onnx.nothing") => (float[1] y) { y = Relu ("supernet_onnx.nothing") }
+"""  # an input of the supernet's has another name, and so another shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +220,8 @@ def _key_of(selection: Selection) -> str:
 
 def _draw(supergraph: SuperGraph, number: int) -> tuple[list[Selection], list[Selection]]:
     """Draw subnets to fit to, of which each branch has its share, and others; all of them if they are few."""
+    if not number:
+        return [], []
     if count(supergraph) <= number:
         return list(every(supergraph)), []
     fitted = dict.fromkeys(balanced_selections(supergraph, number))
