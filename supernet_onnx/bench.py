@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from supernet_onnx.runtime import Array, Session
     from supernet_onnx.supergraph import SuperGraph
 
-__all__ = ["SECONDS", "Benchmark", "Environment", "Timing", "time_models"]
+__all__ = ["SECONDS", "Benchmark", "Environment", "Timing", "environment", "time_models"]
 
 SECONDS: Final = 5.0
 
@@ -148,7 +148,7 @@ def time_models(
         _timing(entrant, times, median / medians[0], dims)
         for entrant, times, median in zip(entrants, taken, medians, strict=True)
     )
-    return Benchmark(timings, len(taken[0]), _environment(threads))
+    return Benchmark(timings, len(taken[0]), environment(threads))
 
 
 def _check_batch(paths: Sequence[Path], graphs: Sequence[SuperGraph]) -> None:
@@ -229,7 +229,8 @@ def _as_executed(graph: SuperGraph) -> SuperGraph:
     return supergraph.read(model)
 
 
-def _environment(threads: int | None) -> Environment:
+def environment(threads: int | None) -> Environment:
+    """Return where this process measures."""
     packages = ("onnxruntime", "onnx", "numpy")
     versions = {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
     return Environment(_processor(), _cores(), threads, versions)

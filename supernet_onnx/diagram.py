@@ -19,7 +19,7 @@ from supernet_onnx.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["MAX_STEPS", "Diagram", "Diagrams", "Number", "values"]
+__all__ = ["MAX_STEPS", "Diagram", "Diagrams", "Number", "values", "ways"]
 
 MAX_STEPS: Final = 3_000_000
 """How many children ``Diagrams`` looks at before it gives up, unless told otherwise: seconds, and some 200 MiB."""
@@ -94,13 +94,37 @@ def values(diagrams: Iterable[Diagram], choices: Sequence[int]) -> Iterator[Numb
     """Iterate over the values of many diagrams for ``choices``; what they share is walked through once."""
     known: dict[Diagram, Number] = {}
     for node in diagrams:
-        passed = []
-        while node.children and node not in known:
-            passed.append(node)
-            node = node.children[choices[node.level]]
-        value = known[node] if node.children else node.value
-        known.update((above, value) for above in passed)
-        yield value
+        if node not in known:
+            below, passed = node, [node]
+            while below.children and below not in known:
+                below = below.children[choices[below.level]]
+                passed.append(below)
+            value = known[below] if below.children else below.value
+            known.update(dict.fromkeys(passed, value))
+        yield known[node]
+
+
+def ways(condition: Diagram, *, most: int) -> list[dict[int, list[int]]] | None:
+    """Return the ways in which a condition holds, of which no two hold together; None for more than ``most``.
+
+    A way is ``{level: choices}``: it holds where each of these variables takes one of its choices. The empty one is
+    always.
+    """
+    found: list[dict[int, list[int]]] = []
+    stack: list[tuple[Diagram, dict[int, list[int]]]] = [(condition, {})]
+    while stack:
+        node, way = stack.pop()
+        if node.is_leaf:
+            if node.value:
+                found.append(way)
+            if len(found) > most:
+                return None
+            continue
+        for child in reversed(list(dict.fromkeys(node.children))):
+            if not child.is_leaf or child.value:
+                taken = [i for i, other in enumerate(node.children) if other is child]
+                stack.append((child, {**way, node.level: taken}))
+    return found
 
 
 class Diagrams:

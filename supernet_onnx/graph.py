@@ -6,17 +6,20 @@ Works on the protobuf messages of onnx and reads no weights.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto
 
+from supernet_onnx import marks
 from supernet_onnx.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = [
     "STANDARD",
+    "Wiring",
     "attribute_graphs",
     "captured",
     "check_topology",
@@ -32,6 +35,7 @@ __all__ = [
     "reads",
     "standard_opset",
     "subgraphs",
+    "wire",
     "without_shape",
 ]
 
@@ -39,6 +43,53 @@ STANDARD: Final = ("", "ai.onnx")
 """The two names of the domain of ONNX's own operators."""
 
 _GRAPHS: Final = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What the nodes of a graph read and make, taken from the messages once: each look into one takes a while.
+
+    Attributes:
+        nodes: The graph's nodes.
+        reads: ``reads`` of each.
+        makes: The outputs of each; one that is left out is an empty name.
+        pools: The indices of the nodes that are pools, in order.
+        nested: The indices of the nodes that have graphs in their attributes.
+    """
+
+    nodes: Sequence[NodeProto]
+    reads: Sequence[list[str]]
+    makes: Sequence[list[str]]
+    pools: Sequence[int]
+    nested: frozenset[int]
+
+    @classmethod
+    def of(
+        cls,
+        nodes: Sequence[NodeProto],
+        inputs: Sequence[list[str]],
+        makes: Sequence[list[str]],
+        pools: Sequence[int],
+        nested: Iterable[int],
+    ) -> Wiring:
+        """Put together what was taken from the nodes; ``inputs`` holds what each states itself."""
+        reads = [[name for name in names if name] if "" in names else names for names in inputs]
+        nested = frozenset(nested)
+        for index in nested:
+            reads[index] = [*reads[index], *_captures(nodes[index])]
+        return cls(nodes, reads, makes, pools, nested)
+
+
+def wire(graph: GraphProto) -> Wiring:
+    """Take the wiring of a graph from its nodes."""
+    nodes = list(graph.node)
+    return Wiring.of(
+        nodes,
+        [node.input[:] for node in nodes],
+        [node.output[:] for node in nodes],
+        [index for index, node in enumerate(nodes) if marks.is_pool(node)],
+        [index for index, node in enumerate(nodes) if has_subgraphs(node)],
+    )
 
 
 def is_standard(node: NodeProto) -> bool:
@@ -113,13 +164,11 @@ def defined(graph: GraphProto) -> set[str]:
 
 def reads(node: NodeProto) -> list[str]:
     """Return the tensors that a node reads: its inputs and what its nested graphs capture. No empty names."""
-    names = list(node.input)
-    if "" in names:
-        names = [name for name in names if name]
-    if has_subgraphs(node):
-        for graph in subgraphs(node):
-            names.extend(sorted(captured(graph)))
-    return names
+    return [*filter(None, node.input), *_captures(node)]
+
+
+def _captures(node: NodeProto) -> list[str]:
+    return [name for graph in subgraphs(node) for name in sorted(captured(graph))]
 
 
 def initializer_names(graph: GraphProto) -> set[str]:
@@ -159,12 +208,12 @@ def describe(node: NodeProto) -> str:
     return f"{kind} node '{node.name or output}'"
 
 
-def check_topology(graph: GraphProto, node_reads: Sequence[Sequence[str]]) -> None:
+def check_topology(graph: GraphProto, wiring: Wiring) -> None:
     """Check that every tensor is made once and before it is read.
 
     Args:
         graph: Not changed.
-        node_reads: ``reads`` of each of its nodes.
+        wiring: Of the graph.
 
     Raises:
         ModelError: A tensor is made twice, is read before it is made (a cycle, or nodes out of order), or is
@@ -178,24 +227,25 @@ def check_topology(graph: GraphProto, node_reads: Sequence[Sequence[str]]) -> No
     for name in _twice(inputs):
         raise ModelError(f"graph input '{name}' is declared twice; names must be unique")
     made = {*stored, *inputs}
-    for node, names in zip(graph.node, node_reads, strict=True):
-        for name in names:
-            if name not in made:
-                raise ModelError(f"{describe(node)} reads tensor '{name}', {_why_missing(graph, name)}")
-        for name in node.output:
-            if name and name in made:
+    for node, read, outputs in zip(wiring.nodes, wiring.reads, wiring.makes, strict=True):
+        if not made.issuperset(read):
+            name = next(name for name in read if name not in made)
+            raise ModelError(f"{describe(node)} reads tensor '{name}', {_why_missing(wiring, name)}")
+        for name in outputs:
+            if name in made:
                 raise ModelError(f"{describe(node)} makes tensor '{name}', which exists already; names must be unique")
-            made.add(name)
+            if name:
+                made.add(name)
     for value in graph.output:
         if value.name not in made:
             raise ModelError(f"graph output '{value.name}' is made by no node")
 
 
 def _twice(names: list[str]) -> list[str]:
-    return [name for name, count in Counter(names).items() if count > 1]
+    return [] if len(set(names)) == len(names) else [name for name, count in Counter(names).items() if count > 1]
 
 
-def _why_missing(graph: GraphProto, name: str) -> str:
-    if any(name in node.output for node in graph.node):
+def _why_missing(wiring: Wiring, name: str) -> str:
+    if any(name in outputs for outputs in wiring.makes):
         return "which is made only later: the graph has a cycle or its nodes are not sorted; sort them and try again"
     return "which no node, input or initializer makes"

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
-from supernet_onnx import admission, marks, storage
+from supernet_onnx import admission, liveness, marks, recovery, storage
 from supernet_onnx.diagram import Diagram, Diagrams
 from supernet_onnx.errors import MarkError
-from supernet_onnx.graph import check_topology, describe, has_subgraphs, reads, subgraphs
+from supernet_onnx.graph import Wiring, check_topology, describe, subgraphs, wire
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from supernet_onnx.marks import Mark
+    from supernet_onnx.recovery import Recovery
 
 __all__ = ["Branch", "Condition", "Pool", "SuperGraph", "format_version", "read"]
 
@@ -69,16 +70,18 @@ class SuperGraph:
     """A model, its pools, and who is live when. Reading never changes the model.
 
     Attributes:
-        model: The ONNX model as it was read; external data stay on disk.
+        model: The ONNX model as it was read, with marks in place of pools that were recovered; external data stay on
+            disk.
         directory: The folder that external data are relative to; None for a model that never was a file.
         pools: In the order in which the graph uses them first, but that what is nested in a pool and what feeds it
             comes right before it. Pools that no output needs come first.
         marks: The decoded mark of each pool node, by node index.
         diagrams: The maker of all conditions; level i is ``pools[i]``.
-        node_reads: For each node of the main graph, the tensors that it reads (``graph.reads``).
+        wiring: What the nodes of the main graph read and make.
         node_conditions: For each node of the main graph, when it is live.
         tensor_conditions: For each tensor that something reads, when it is read by something live. Tensors that
             no selection needs are absent or false.
+        recovery: What became of pools whose marks a tool removed.
     """
 
     model: ModelProto
@@ -86,9 +89,10 @@ class SuperGraph:
     pools: tuple[Pool, ...]
     marks: Mapping[int, Mark] = field(repr=False)
     diagrams: Diagrams = field(repr=False)
-    node_reads: tuple[list[str], ...] = field(repr=False)
+    wiring: Wiring = field(repr=False)
     node_conditions: tuple[Condition, ...] = field(repr=False)
     tensor_conditions: Mapping[str, Condition] = field(repr=False)
+    recovery: Recovery = field(repr=False)
 
     def __deepcopy__(self, memo: dict[int, object]) -> SuperGraph:
         return self  # nothing writes to it
@@ -97,6 +101,11 @@ class SuperGraph:
     def graph(self) -> GraphProto:
         """The main graph of the model."""
         return self.model.graph
+
+    @property
+    def node_reads(self) -> Sequence[list[str]]:
+        """For each node of the main graph, the tensors that it reads (``graph.reads``)."""
+        return self.wiring.reads
 
     def pool(self, name: str) -> Pool | None:
         """Return the pool of that name, or None."""
@@ -126,20 +135,27 @@ def read(
         MarkError: A mark is malformed, contradicts another, or stands in a nested graph or local function.
     """
     if isinstance(source, ModelProto):
-        model, directory = source, None
+        model, wiring, directory = source, wire(source.graph), None
     else:
-        model = admission.load(source, limits, allow_links=allow_links)
+        model, wiring = admission.load(source, limits, allow_links=allow_links)
         directory = Path(source).absolute().parent
     _check_format(model)
-    node_reads = tuple(reads(node) for node in model.graph.node)
-    check_topology(model.graph, node_reads)
-    _check_places(model)
-    found = {i: marks.decode(node) for i, node in enumerate(model.graph.node) if marks.is_pool(node)}
-    pools = _pools(model.graph, found, _order(model.graph, node_reads, found), directory, allow_links=allow_links)
+    check_topology(model.graph, wiring)
+    recovered = recovery.recover(model, wiring)
+    if recovered.pools:
+        model = recovered.model
+        wiring = wire(model.graph)
+        check_topology(model.graph, wiring)
+        if directory is not None:
+            _check_recovered(wiring, limits or admission.Limits())
+    _check_places(model, wiring)
+    found = {index: marks.decode(wiring.nodes[index]) for index in wiring.pools}
+    outputs = [value.name for value in model.graph.output]
+    pools = _pools(model.graph, found, liveness.order(wiring, outputs, found), directory, allow_links=allow_links)
     diagrams = Diagrams([len(pool.branches) for pool in pools], names=[pool.name for pool in pools])
     levels = {pool.name: level for level, pool in enumerate(pools)}
-    node_conditions, tensor_conditions = _sweep(model.graph, node_reads, found, levels, diagrams)
-    return SuperGraph(model, directory, pools, found, diagrams, node_reads, node_conditions, tensor_conditions)
+    node_conditions, tensor_conditions = liveness.sweep(wiring, outputs, found, levels, diagrams)
+    return SuperGraph(model, directory, pools, found, diagrams, wiring, node_conditions, tensor_conditions, recovered)
 
 
 def format_version(model: ModelProto) -> str | None:
@@ -162,18 +178,24 @@ def _check_format(model: ModelProto) -> None:
             )
 
 
-def _check_places(model: ModelProto) -> None:
+def _check_recovered(wiring: Wiring, limits: admission.Limits) -> None:
+    """Hold pools that the gate could not know to its limits."""
+    limits.check("pools", len(wiring.pools), "the graph")
+    for index in wiring.pools:
+        limits.check("branches", len(wiring.reads[index]) - 1, f"pool node '{wiring.makes[index][0]}'")
+
+
+def _check_places(model: ModelProto, wiring: Wiring) -> None:
     """Refuse a pool in a nested graph or a local function: its liveness would not be the main graph's."""
     for function in model.functions:
         if function.domain == marks.DOMAIN:
             continue
         for node in function.node:
             _refuse_pool(node, f"local function '{function.domain}::{function.name}'")
-    for node in model.graph.node:
-        if has_subgraphs(node):
-            for graph in subgraphs(node):
-                for inner in graph.node:
-                    _refuse_pool(inner, describe(node))
+    for node in (wiring.nodes[index] for index in sorted(wiring.nested)):
+        for graph in subgraphs(node):
+            for inner in graph.node:
+                _refuse_pool(inner, describe(node))
 
 
 def _refuse_pool(node: NodeProto, where: str) -> None:
@@ -187,36 +209,6 @@ def _refuse_pool(node: NodeProto, where: str) -> None:
             _refuse_pool(inner, where)
 
 
-def _order(graph: GraphProto, node_reads: Sequence[Sequence[str]], found: Mapping[int, Mark]) -> list[str]:
-    """Return the pool names in the order of a walk from the outputs that leaves each node behind what it reads.
-
-    The levels of the diagrams follow it. Any order gives the same conditions, but some make them large: where all
-    inner pools of parallel nests come before all outer ones, twice as large with each nest, and the graph's own
-    order, which tools change, may be such a one. The walk keeps each nest together (depth first from the outputs, as
-    S. Malik et al., "Logic Verification using Binary Decision Diagrams in a Logic Synthesis Environment", 1988); of
-    what a node reads it takes first what the graph makes first.
-    """
-    if len(found) < 2:
-        return [mark.pool for mark in found.values()]
-    maker = {name: index for index, node in enumerate(graph.node) for name in node.output}
-    order: dict[str, None] = {}
-    seen: set[int] = set()
-    stack = sorted((maker[value.name] for value in graph.output if value.name in maker), reverse=True)
-    while stack:
-        index = stack.pop()
-        if index < 0:  # all that pool node ~index reads lies behind
-            order[found[~index].pool] = None
-        elif index not in seen:
-            seen.add(index)
-            reads = node_reads[index]
-            if index in found:
-                stack.append(~index)
-                reads = reads[1:]
-            makers = [maker[name] for name in reads if name in maker]
-            stack.extend(makers if len(makers) < 2 else sorted(makers, reverse=True))
-    return [*dict.fromkeys(mark.pool for mark in found.values() if mark.pool not in order), *order]
-
-
 def _pools(
     graph: GraphProto, found: Mapping[int, Mark], order: Sequence[str], directory: Path | None, *, allow_links: bool
 ) -> tuple[Pool, ...]:
@@ -224,7 +216,8 @@ def _pools(
     groups: dict[str, list[int]] = {name: [] for name in order}
     for index, mark in found.items():
         groups[mark.pool].append(index)
-    initializers = {tensor.name: tensor for tensor in graph.initializer} if found else {}
+    wanted = {graph.node[index].input[0] for index in found}
+    initializers = {name: tensor for tensor in graph.initializer if (name := tensor.name) in wanted} if found else {}
     pools = []
     for name, nodes in groups.items():
         first = found[nodes[0]]
@@ -257,46 +250,3 @@ def _check_same(mark: Mark, first: Mark, where: str) -> None:
         )
     if mark.scores != first.scores:
         raise MarkError(f"{where}: its scores differ from those of the pool's other nodes")
-
-
-def _sweep(
-    graph: GraphProto,
-    node_reads: Sequence[Sequence[str]],
-    found: Mapping[int, Mark],
-    levels: Mapping[str, int],
-    diagrams: Diagrams,
-) -> tuple[tuple[Condition, ...], dict[str, Condition]]:
-    """Fill in all conditions in one pass from the outputs back: live is what something live reads."""
-    needed: dict[str, Condition] = dict.fromkeys((value.name for value in graph.output), diagrams.true)
-    several: dict[str, list[Condition]] = {}  # of tensors read under several conditions, until all are known
-    conditions: list[Condition] = [diagrams.false] * len(graph.node)
-
-    def need(names: Sequence[str], condition: Condition) -> None:
-        for name in names:
-            first = needed.setdefault(name, condition)
-            if first is not condition:
-                several.setdefault(name, [first]).append(condition)
-
-    def settle(name: str) -> Condition:
-        if name in several:
-            needed[name] = diagrams.any_of(several.pop(name))
-        return needed.get(name, diagrams.false)
-
-    for index in range(len(graph.node) - 1, -1, -1):
-        node = graph.node[index]
-        live = diagrams.false
-        for output in node.output:
-            live = diagrams.either(live, settle(output))
-        conditions[index] = live
-        if live is diagrams.false:
-            continue
-        mark = found.get(index)
-        if mark is None:
-            need(node_reads[index], live)
-            continue
-        level = levels[mark.pool]
-        for i, name in enumerate(node.input[1:]):
-            need([name], diagrams.both(live, diagrams.literal(level, i)))
-    for name in list(several):
-        settle(name)
-    return tuple(conditions), needed

@@ -14,7 +14,7 @@ def parsed(text: str) -> GraphProto:
 
 
 def check(topology: GraphProto) -> None:
-    graph.check_topology(topology, [graph.reads(node) for node in topology.node])
+    graph.check_topology(topology, graph.wire(topology))
 
 
 CONTROL_FLOW = """

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, numpy_helper
 
-import supernet_onnx.supergraph
-from supernet_onnx import marks
+from supernet_onnx import liveness, marks
 from supernet_onnx.diagram import values
 from supernet_onnx.errors import MarkError, ModelError
 from supernet_onnx.selection import every
@@ -313,7 +312,7 @@ def test_the_order_of_the_pools_changes_no_condition(model: ModelProto, random: 
     names = [own.name for own in supergraph.pools]
     order = random.sample(names, len(names))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(supernet_onnx.supergraph, "_order", lambda *_: order)
+        patch.setattr(liveness, "order", lambda *_: order)
         other = read(model)
     assert [own.name for own in other.pools] == order
     for choices in itertools.product(*(range(size) for size in supergraph.diagrams.sizes)):

@@ -6,12 +6,10 @@
 from __future__ import annotations
 
 import json
-import logging
 import shlex
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -19,9 +17,9 @@ import numpy as np
 import onnxruntime
 import torch
 from matplotlib.figure import Figure
-from torch import nn
 
 from models import digits
+from models.training import export_plain
 from supernet_onnx import SuperNet
 from supernet_onnx.cost import params
 
@@ -84,7 +82,7 @@ def train_and_export(data: digits.Data) -> Accuracies:
     chosen = net.export()
     before = digits.accuracy(chosen, data.test)
     digits.fine_tune(chosen, data, seed=SEED)
-    export_plain(chosen, FINETUNED)
+    export_plain(chosen, digits.example_input(), FINETUNED)
     print(f"the chosen network, fine-tuned: {FINETUNED}")
     return Accuracies(mixture, before, digits.accuracy(chosen, data.test))
 
@@ -144,23 +142,6 @@ def onnx_accuracy(path: Path, part: tuple[Tensor, Tensor]) -> float:
     images, labels = (tensor.numpy() for tensor in part)
     (logits,) = session.run(None, {session.get_inputs()[0].name: images})
     return float(np.mean(logits.argmax(1) == labels, dtype=np.float32))
-
-
-def export_plain(model: nn.Module, path: Path) -> None:
-    """Write a plain module as PyTorch itself does, with an open batch size."""
-    batch = torch.export.Dim("batch")
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it logs that torchvision is not installed
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of deprecations inside of torch
-        torch.onnx.export(
-            model.eval(),
-            (digits.example_input(),),
-            path,
-            dynamo=True,
-            dynamic_shapes=({0: batch},),
-            external_data=False,
-            verbose=False,
-        )
 
 
 def draw(history: list[digits.Epoch], path: Path) -> None:

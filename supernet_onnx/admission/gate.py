@@ -16,11 +16,13 @@ from supernet_onnx.errors import ModelError
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+    from supernet_onnx.graph import Wiring
+
 __all__ = ["admit", "load"]
 
 
-def load(path: Path | str, limits: Limits | None = None, *, allow_links: bool = False) -> ModelProto:
-    """Read a model that somebody else may have made.
+def load(path: Path | str, limits: Limits | None = None, *, allow_links: bool = False) -> tuple[ModelProto, Wiring]:
+    """Read a model that somebody else may have made, and the wiring of its main graph.
 
     Args:
         path: Of the model; its external data stay on disk.
@@ -41,14 +43,13 @@ def load(path: Path | str, limits: Limits | None = None, *, allow_links: bool = 
         pass  # storage says what is wrong
     model = storage.load(path)
     try:
-        admit(model, path.absolute().parent, limits, allow_links=allow_links)
+        return model, admit(model, path.absolute().parent, limits, allow_links=allow_links)
     except ModelError as error:
         raise type(error)(f"'{path}': {error}") from error
-    return model
 
 
-def admit(model: ModelProto, directory: Path | None, limits: Limits, *, allow_links: bool = False) -> None:
-    """Check a model before work, or the result after it.
+def admit(model: ModelProto, directory: Path | None, limits: Limits, *, allow_links: bool = False) -> Wiring:
+    """Check a model before work, or the result after it, and return the wiring of its main graph.
 
     Args:
         model: Not changed.
@@ -60,9 +61,10 @@ def admit(model: ModelProto, directory: Path | None, limits: Limits, *, allow_li
         ModelError: It does not pass.
     """
     try:
-        external = check_structure(model, limits)
+        structure = check_structure(model, limits)
     except UnicodeDecodeError as error:
         raise ModelError(f"a name is not UTF-8: {error.object[:40]!r}; the file is damaged, write it again") from error
     if directory is not None:
-        storage.check_extents(external, directory, allow_links=allow_links)
-    check_operators(model)
+        storage.check_extents(structure.external, directory, allow_links=allow_links)
+    check_operators(model, structure)
+    return structure.wiring()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 from supernet_onnx.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Limits"]
 
@@ -61,6 +66,15 @@ class Limits:
                 f"{what}: {_written(value)} {name}, the limit is {limit}; "
                 f"pass --limit {name}={_written(value)} if you trust the model"
             )
+
+    def check_dims(self, dims: Sequence[int], where: str) -> None:
+        """Refuse dims that are too many, or whose product is too large.
+
+        Raises:
+            ModelError: They are.
+        """
+        self.check("rank", len(dims), where)
+        self.check("elements", math.prod(dims), where)
 
 
 def _written(value: int) -> str:

@@ -33,11 +33,13 @@ class Demands:
         budgets: Texts ``METRIC=AMOUNT``.
         scores_file: Where the scores stand; None for those of the model.
         modules: Python files that define metrics.
+        tables: Cost tables that were measured.
     """
 
     budgets: tuple[str, ...]
     scores_file: Path | None
     modules: tuple[Path, ...]
+    tables: tuple[Path, ...]
 
     def __bool__(self) -> bool:
         """Whether anything is asked for."""
@@ -74,7 +76,7 @@ class Demands:
             name, equals, amount = text.rpartition("=")
             if not equals:
                 raise _bad_budget(f"'{text}' is no budget; expected METRIC=AMOUNT, for example params=50k or size=60%")
-            (metric,) = options.metrics([name], self.modules, flag="--budget")
+            (metric,) = options.metrics([name], self.modules, self.tables, flag="--budget")
             if budgets.setdefault(metric.name, amount) != amount:
                 raise _bad_budget(f"'{metric.name}' has two budgets, {budgets[metric.name]} and {amount}")
             metrics.append(metric)
@@ -100,7 +102,7 @@ class Demands:
 
 
 def budgeting(command: Callable[..., R]) -> Callable[..., R]:
-    """Add ``--budget``, ``--scores`` and ``--cost-module``; the command takes them as ``demands``."""
+    """Add ``--budget``, ``--scores``, ``--cost-module`` and ``--cost-table``; the command takes them as ``demands``."""
 
     @functools.wraps(command)
     def bundled(
@@ -108,10 +110,12 @@ def budgeting(command: Callable[..., R]) -> Callable[..., R]:
         budgets: tuple[str, ...],
         scores_file: Path | None,
         modules: tuple[Path, ...],
+        tables: tuple[Path, ...],
         **kwargs: object,
     ) -> R:
-        return command(*args, demands=Demands(budgets, scores_file, modules), **kwargs)
+        return command(*args, demands=Demands(budgets, scores_file, modules, tables), **kwargs)
 
+    added = options.cost_tables(bundled)
     added = click.option(
         "--cost-module",
         "modules",
@@ -119,7 +123,7 @@ def budgeting(command: Callable[..., R]) -> Callable[..., R]:
         multiple=True,
         metavar="FILE.py",
         help="Run a Python file; --budget then knows each CostSpec in it. Repeatable.",
-    )(bundled)
+    )(added)
     added = click.option(
         "--scores",
         "scores_file",
@@ -132,8 +136,8 @@ def budgeting(command: Callable[..., R]) -> Callable[..., R]:
         "budgets",
         multiple=True,
         metavar="METRIC=AMOUNT",
-        help="Choose the best branches that cost at most this: params=50k (k, M, G, Ki, Mi, Gi), or size=60% of the "
-        "largest subnet. Selected branches are kept. Repeatable.",
+        help="Choose the best branches that cost at most this: params=50k (k, M, G, Ki, Mi, Gi), latency=2ms (us, "
+        "ms, s), or size=60% of the largest subnet. Selected branches are kept. Repeatable.",
     )(added)
 
 

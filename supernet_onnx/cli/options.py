@@ -23,7 +23,9 @@ __all__ = [
     "check_targets",
     "choices",
     "choose",
+    "choose_or_first",
     "common",
+    "cost_tables",
     "dims",
     "gate",
     "inputs",
@@ -31,6 +33,7 @@ __all__ = [
     "metrics",
     "read",
     "selecting",
+    "shapes",
     "sizes",
 ]
 
@@ -145,6 +148,18 @@ def dims(command: Callable[P, R]) -> Callable[P, R]:
     )(command)
 
 
+def shapes(command: Callable[P, R]) -> Callable[P, R]:
+    """Add ``--shape``."""
+    return click.option(
+        "--shape",
+        "shapes",
+        multiple=True,
+        metavar="INPUT=1,3,224,224",
+        callback=_shapes,
+        help="Give the shape of an input. Repeatable.",
+    )(command)
+
+
 def sizes(command: Callable[P, R]) -> Callable[P, R]:
     """Add ``--dim``, ``--shape``, ``--value`` and ``--trip-count``."""
     for flag, name, metavar, callback, text in (
@@ -162,12 +177,23 @@ def sizes(command: Callable[P, R]) -> Callable[P, R]:
             _values,
             "Give the value of an input of one element that steers control flow.",
         ),
-        ("--shape", "shapes", "INPUT=1,3,224,224", _shapes, "Give the shape of an input."),
     ):
         command = click.option(
             flag, name, multiple=True, metavar=metavar, callback=callback, help=f"{text} Repeatable."
         )(command)
-    return dims(command)
+    return dims(shapes(command))
+
+
+def cost_tables(command: Callable[P, R]) -> Callable[P, R]:
+    """Add ``--cost-table``."""
+    return click.option(
+        "--cost-table",
+        "tables",
+        type=PATH,
+        multiple=True,
+        metavar="F.json",
+        help="Take what profile measured for this model as a metric, too: latency. Repeatable.",
+    )(command)
 
 
 def inputs(command: Callable[P, R]) -> Callable[P, R]:
@@ -198,6 +224,28 @@ def choose(
     return resolve(supergraph, {**(defaults or {}), **choices(supergraph, pairs, selection_file)})
 
 
+def choose_or_first(
+    supergraph: SuperGraph, pairs: Sequence[str], selection_file: Path | None
+) -> tuple[Selection, bool]:
+    """Make a selection also where pools have computed weights, of which no branch was asked for: the first then.
+
+    Returns:
+        The selection, and whether it was all asked for or follows from weights.
+
+    Raises:
+        SelectionError: As for ``choose``.
+    """
+    from supernet_onnx.errors import SelectionError
+
+    computed = {pool.name: 0 for pool in supergraph.pools if pool.branches[0].weight is None}
+    try:
+        return choose(supergraph, pairs, selection_file), True
+    except SelectionError:
+        if not computed:
+            raise
+        return choose(supergraph, pairs, selection_file, defaults=computed), False
+
+
 def choices(supergraph: SuperGraph, pairs: Sequence[str], selection_file: Path | None) -> dict[str, int | str]:
     """Return the branches that ``--select`` and ``--selection`` ask for, checked; other pools are not in it.
 
@@ -221,12 +269,15 @@ def choices(supergraph: SuperGraph, pairs: Sequence[str], selection_file: Path |
         raise SelectionError(f"'{selection_file}': {error}") from error
 
 
-def metrics(texts: Iterable[str], modules: Iterable[Path] = (), *, flag: str = "--metric") -> list[Metric]:
+def metrics(
+    texts: Iterable[str], modules: Iterable[Path] = (), tables: Iterable[Path] = (), *, flag: str = "--metric"
+) -> list[Metric]:
     """Find the metrics that a flag asks for, each once: ``NAME``, or ``NAME:SETTING=BITS,...`` for bit widths.
 
     Args:
         texts: What was asked for.
         modules: The files of ``--cost-module``.
+        tables: The files of ``--cost-table``.
         flag: Where it was asked for.
 
     Raises:
@@ -235,7 +286,7 @@ def metrics(texts: Iterable[str], modules: Iterable[Path] = (), *, flag: str = "
     """
     from supernet_onnx import cost
 
-    known = cost.Metrics(modules)
+    known = cost.Metrics(modules, tables)
     return list({metric.name: metric for metric in (_metric(text, known, flag) for text in texts)}.values())
 
 
@@ -244,6 +295,8 @@ def _metric(text: str, known: Metrics, flag: str) -> Metric:
 
     name, colon, settings = text.partition(":")
     metric = known.find(name)
+    if metric is None and name == "latency":
+        raise _bad(flag, "'latency' is measured; give the table that supernet-onnx profile wrote with --cost-table")
     if metric is None:
         raise _bad(flag, f"'{name}' is no metric; the metrics are: {', '.join(known.names)}")
     if not colon:

@@ -5,7 +5,7 @@ An installed package offers metrics through the entry point group ``supernet_onn
     [project.entry-points."supernet_onnx.costs"]
     dsp_cycles = "my_package.costs:dsp_cycles"
 
-A file offers every ``CostSpec`` that stands in it at module level.
+A file offers every ``CostSpec`` that stands in it at module level; a measured cost table its own metric.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import importlib.util
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Final
 
+from supernet_onnx.cost.measured import latency
 from supernet_onnx.cost.pricing import METRICS
 from supernet_onnx.cost.spec import CostSpec
 from supernet_onnx.errors import CostError
@@ -40,13 +41,14 @@ class Metrics:
 
     Args:
         files: Python files that define metrics. They are run.
+        tables: Cost tables that were measured.
 
     Raises:
         CostError: A file cannot be read or run, defines no metric, or one under a name that is taken; two installed
             packages, or one and this package, offer the same name.
     """
 
-    def __init__(self, files: Iterable[Path] = ()) -> None:
+    def __init__(self, files: Iterable[Path] = (), tables: Iterable[Path] = ()) -> None:
         self._known: dict[str, Metric | EntryPoint] = dict(METRICS)
         origins = dict.fromkeys(METRICS, "supernet_onnx itself")
 
@@ -61,6 +63,9 @@ class Metrics:
         for path in files:
             for name, metric in _defined(path).items():
                 add(name, metric, f"'{path}'")
+        for path in tables:
+            measured = latency(path)
+            add(measured.name, measured, f"'{path}'")
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from supernet_onnx.selection import Selection
     from supernet_onnx.supergraph import Condition, SuperGraph
 
-__all__ = ["METRICS", "Given", "NodeCost", "OperatorCost", "by_node", "by_operator", "measure"]
+__all__ = ["METRICS", "Given", "NodeCost", "OperatorCost", "by_node", "by_operator", "by_operators", "measure"]
 
 _ALL: Final[tuple[Metric, ...]] = (
     params, params_no_bias, macs, ops, ops_no_bias, size, peak_memory, traffic,
@@ -188,8 +188,38 @@ def by_operator(
     Raises:
         SuperNetError: As ``measure`` raises.
     """
+    (found,) = by_operators(supergraph, metrics, [selection], **given)
+    return found
+
+
+def by_operators(
+    supergraph: SuperGraph,
+    metrics: Iterable[Metric],
+    selections: Iterable[Selection],
+    **given: Unpack[Given],
+) -> list[list[OperatorCost]]:
+    """Price a supergraph operator by operator under several selections; its nodes are priced once.
+
+    Args:
+        supergraph: As for ``measure``.
+        metrics: Likewise.
+        selections: Which branches are live.
+        given: As for ``measure``.
+
+    Returns:
+        For each selection, what ``by_operator`` returns.
+
+    Raises:
+        SuperNetError: As ``measure`` raises.
+    """
     graph, bills = _price(supergraph, metrics, **given)
-    nodes, choices = graph.supergraph.graph.node, selection.indices
+    return [_operators(graph, bills, selection.indices) for selection in selections]
+
+
+def _operators(
+    graph: CallGraph, bills: Mapping[str, tuple[Metric, Bill]], choices: Sequence[int]
+) -> list[OperatorCost]:
+    nodes = graph.supergraph.graph.node
     live = {
         index
         for index, condition in enumerate(graph.supergraph.node_conditions)

@@ -7,14 +7,14 @@ survives stays what it was, byte for byte.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from onnx import GraphProto, ModelProto, TrainingInfoProto, helper
 
 from supernet_onnx import marks
 from supernet_onnx.diagram import values
 from supernet_onnx.errors import MarkError
-from supernet_onnx.graph import has_subgraphs, initializer_names
+from supernet_onnx.graph import initializer_names
 from supernet_onnx.pruning.calls import keep_called
 from supernet_onnx.pruning.fields import copy_fields
 from supernet_onnx.pruning.names import kept_annotations, mentioned, nested_parameters, parameters, restore
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from supernet_onnx.selection import Selection
     from supernet_onnx.supergraph import SuperGraph
 
-__all__ = ["prune"]
+__all__ = ["check_pools", "prune"]
+
+_OF_OPTIMIZER: Final = "com.microsoft.nchwc"  # a domain that every model imports which onnxruntime wrote
 
 
 def prune(supergraph: SuperGraph, selection: Selection) -> ModelProto:
@@ -53,21 +55,23 @@ def prune(supergraph: SuperGraph, selection: Selection) -> ModelProto:
         MarkError: The model has no pool.
         ValueError: The selection was made for another supergraph.
     """
-    if not supergraph.pools:
-        raise MarkError(_why_no_pool(supergraph))
+    check_pools(supergraph)
     check(supergraph, selection)
     source = supergraph.model
     live = [i for i, holds in enumerate(values(supergraph.node_conditions, selection.indices)) if holds]
     chosen = dict(zip(selection.pools, selection.indices, strict=True))
-    selected = {i: source.graph.node[i].input[1 + chosen[mark.pool]] for i in live if (mark := supergraph.marks.get(i))}
+    reads = supergraph.wiring.reads
+    selected = {i: reads[i][1 + chosen[mark.pool]] for i in live if (mark := supergraph.marks.get(i))}
     training = _possible_training(supergraph, live, selected)
     trained = set().union(*map(mentioned, training))
     fixed = trained.union(value.name for value in source.graph.output)
-    surgery = operate(source.graph.node, live, selected, fixed)
+    surgery = operate(supergraph.wiring, live, selected, fixed)
     subnet = ModelProto()
     copy_fields(subnet, source, but=("graph", "functions", "opset_import", "metadata_props", "training_info"))
     subnet.metadata_props.extend(
-        entry for entry in source.metadata_props if entry.key not in (marks.FORMAT_KEY, marks.VERSION_KEY)
+        entry
+        for entry in source.metadata_props
+        if entry.key not in (marks.FORMAT_KEY, marks.VERSION_KEY, marks.POOLS_KEY)
     )
     subnet.training_info.extend(training)
     _assemble(subnet.graph, supergraph, live, surgery, trained)
@@ -75,15 +79,31 @@ def prune(supergraph: SuperGraph, selection: Selection) -> ModelProto:
     return subnet
 
 
-def _why_no_pool(supergraph: SuperGraph) -> str:
-    """Say why there is nothing to select; a supernet's metadata outlive tools that inline its pool functions."""
-    if any(entry.key == marks.FORMAT_KEY for entry in supergraph.model.metadata_props):
-        return (
-            "the model is a supernet whose marks are gone: a tool inlined its pool functions, as onnx.inliner does, "
-            "and onnxruntime where it writes an optimized model; prune the file that SuperNet.export_onnx wrote, "
-            "then optimize"
-        )
-    return "the model has no pool, so there is nothing to select: export it with SuperNet.export_onnx"
+def check_pools(supergraph: SuperGraph) -> None:
+    """Refuse a model that has no pool to prune, or of which a tool has hidden one.
+
+    A supernet's metadata outlive tools that inline its pool functions; those that also rewrite what is inlined leave
+    mixtures that nothing can tell from other sums.
+
+    Raises:
+        MarkError: It is such a model.
+    """
+    model, lost = supergraph.model, supergraph.recovery.lost
+    if supergraph.pools and not lost:
+        return
+    if not lost and all(entry.key != marks.FORMAT_KEY for entry in model.metadata_props):
+        raise MarkError("the model has no pool, so there is nothing to select: export it with SuperNet.export_onnx")
+    if any(entry.domain == _OF_OPTIMIZER for entry in model.opset_import):
+        step = "onnxruntime optimized it"
+    else:
+        step = "a tool inlined its function and rewrote it, as an optimizer does that knows no marks"
+    which = f"the mark of pool '{lost[0]}' is" if len(lost) == 1 else "the marks are"
+    if len(lost) > 1:
+        which = f"the marks of {len(lost)} pools, '{lost[0]}' the first, are"
+    raise MarkError(
+        f"the model is a supernet in which {which} gone: {step}; prune the file that SuperNet.export_onnx wrote, "
+        "then optimize"
+    )
 
 
 def _possible_training(
@@ -110,25 +130,28 @@ def _assemble(
     target: GraphProto, supergraph: SuperGraph, live: Sequence[int], surgery: Surgery, trained: Collection[str]
 ) -> None:
     """Fill the subnet's graph: the live nodes, and everything of the source graph that they still need."""
-    source, names = supergraph.graph, surgery.names
+    source, names, wiring = supergraph.graph, surgery.names, supergraph.wiring
     present = {value.name for value in source.output}  # what a node reads or makes
     present.update(trained)
     made: set[str] = set()
     used: set[str] = set()
     for index in live:
-        node, reads = source.node[index], supergraph.node_reads[index]
+        node, reads, makes = wiring.nodes[index], wiring.reads[index], wiring.makes[index]
         if index in surgery.joined:
             reads = [surgery.joined[index]]
-            target.node.append(helper.make_node("Identity", reads, node.output, name=node.name))
+            target.node.append(helper.make_node("Identity", reads, makes, name=node.name))
         elif index in supergraph.marks:
             continue
+        elif names.keys().isdisjoint(reads) and names.keys().isdisjoint(makes):
+            target.node.add().CopyFrom(node)
         else:
             restore(target.node.add(), node, reads, names)
-            made.update(name for name in node.output if name in names)
-            if has_subgraphs(node):
-                used.update(nested_parameters(target.node[-1]))
-        present.update([names.get(name, name) for name in reads])
-        present.update(target.node[-1].output)
+            made.update(name for name in makes if name in names)
+            reads, makes = [names.get(name, name) for name in reads], [names.get(name, name) for name in makes]
+        if index in wiring.nested:
+            used.update(nested_parameters(target.node[-1]))
+        present.update(reads)
+        present.update(makes)
     target.quantization_annotation.extend(kept_annotations(source, present, made, names))
     used.update(present, parameters(target.quantization_annotation))
     target.initializer.extend(tensor for tensor in source.initializer if tensor.name in used)

@@ -9,7 +9,10 @@ from supernet_onnx.report.form import Part, Report, Table, clean
 from supernet_onnx.report.formulas import Formulas
 from supernet_onnx.report.inspection import Inspection
 from supernet_onnx.report.pricing import Pricing
+from supernet_onnx.report.profiling import Profiling
 from supernet_onnx.report.pruning import Pruning
+from supernet_onnx.report.publishing import Publishing
+from supernet_onnx.report.scorecard import Scorecard
 from supernet_onnx.report.timing import Timings
 from supernet_onnx.report.tradeoffs import Tradeoffs, draw_front
 from supernet_onnx.report.verification import Verification, explain
@@ -19,8 +22,11 @@ __all__ = [
     "Inspection",
     "Part",
     "Pricing",
+    "Profiling",
     "Pruning",
+    "Publishing",
     "Report",
+    "Scorecard",
     "Table",
     "Timings",
     "Tradeoffs",

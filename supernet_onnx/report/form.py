@@ -76,10 +76,12 @@ def plural(count: int, noun: str) -> str:
 
 
 def format_amount(value: Number | None) -> str:
-    """Write an amount with thousands separators, a fraction to two digits; a dash where there is none."""
+    """Write an amount with thousands separators, a fraction to two digits, or four below 1; a dash for none."""
     if value is None:
         return "-"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.2f}" if abs(value) >= 1 or value == 0 else f"{value:.4f}"
 
 
 def format_fraction(value: float | None) -> str:

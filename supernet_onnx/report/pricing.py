@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING
 
+from supernet_onnx.report.conditions import in_words, ways
 from supernet_onnx.report.form import Table, clean, format_amount
 
 if TYPE_CHECKING:
@@ -14,13 +15,9 @@ if TYPE_CHECKING:
     from supernet_onnx.diagram import Number
     from supernet_onnx.report.form import Json, Part
     from supernet_onnx.selection import Selection
-    from supernet_onnx.supergraph import Condition, Pool
+    from supernet_onnx.supergraph import Pool
 
 __all__ = ["Pricing"]
-
-_MAX_WAYS: Final = 64
-
-_Ways: TypeAlias = list[dict[str, list[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +76,7 @@ class Pricing:
                 {
                     "node": node.node,
                     "op_type": node.op_type,
-                    "when": self._ways(node.condition),
+                    "when": ways(node.condition, self.pools),
                     "amounts": node.amounts,
                 }
                 for node in self.nodes
@@ -142,30 +139,5 @@ class Pricing:
         table = Table(["node", "when"], list(self.tables))
         for node in self.nodes:
             amounts = (format_amount(node.amounts[name]) for name in self.tables)
-            table.add_row(clean(node.node), clean(_in_words(self._ways(node.condition))), *amounts)
+            table.add_row(clean(node.node), clean(in_words(ways(node.condition, self.pools))), *amounts)
         return ["", table]
-
-    def _ways(self, condition: Condition) -> _Ways | None:
-        """Return the ways in which a condition holds, as the branches that pools may take; None for too many."""
-        ways: _Ways = []
-        stack: list[tuple[Condition, dict[str, list[str]]]] = [(condition, {})]
-        while stack:
-            node, way = stack.pop()
-            if node.is_leaf:
-                ways.append(way)
-                if len(ways) > _MAX_WAYS:
-                    return None
-                continue
-            pool = self.pools[node.level]
-            for child in reversed(list(dict.fromkeys(node.children))):
-                if not child.is_leaf or child.value:
-                    taken = [pool.branches[i].name for i, other in enumerate(node.children) if other is child]
-                    stack.append((child, {**way, pool.name: taken}))
-        return ways
-
-
-def _in_words(ways: _Ways | None) -> str:
-    """Write ways as ``conv=Conv2d|Identity and act=ReLU or ...``; nothing for always."""
-    if ways is None:
-        return "it depends"
-    return " or ".join(" and ".join(f"{pool}={'|'.join(taken)}" for pool, taken in way.items()) for way in ways)

@@ -21,11 +21,14 @@ from supernet_onnx import storage
 from supernet_onnx.errors import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from onnx import ModelProto
 
-__all__ = ["Array", "Session", "Value", "open_session"]
+__all__ = ["CPU", "Array", "Session", "Value", "check_providers", "open_session"]
+
+CPU: Final = "CPUExecutionProvider"
+"""The execution provider that every onnxruntime has."""
 
 Array: TypeAlias = NDArray[np.generic]
 """A tensor."""
@@ -74,6 +77,25 @@ class Session:
             values = self._session.run(None, dict(feeds), self._options)
         return dict(zip(self.outputs, values, strict=True))
 
+    def bind(self, feeds: Mapping[str, Array]) -> Callable[[], None]:
+        """Return a run on these inputs that hands out no output, so that nothing but the model takes time.
+
+        Raises:
+            RunError: onnxruntime refuses the inputs; the function that is returned raises it, too.
+        """
+        with _translated(self.where):
+            binding = self._session.io_binding()
+            for name, array in feeds.items():
+                binding.bind_cpu_input(name, np.ascontiguousarray(array))
+            for name in self.outputs:
+                binding.bind_output(name)
+
+        def run() -> None:
+            with _translated(self.where):
+                self._session.run_with_iobinding(binding, self._options)
+
+        return run
+
 
 def open_session(
     source: ModelProto | Path,
@@ -81,9 +103,10 @@ def open_session(
     directory: Path | None = None,
     threads: int | None = None,
     optimize: bool = True,
+    providers: Sequence[str] = (CPU,),
     where: str = "the model",
 ) -> Session:
-    """Load a model into onnxruntime, on the CPU.
+    """Load a model into onnxruntime.
 
     Args:
         source: A model, or the path of one.
@@ -91,6 +114,7 @@ def open_session(
         threads: How many an operator may use; None leaves it to onnxruntime. Between runs they sleep, so that
             the threads of one session take no time from another's.
         optimize: Whether onnxruntime may rewrite the graph. What it computes then differs in the last digits.
+        providers: The execution providers, the first that can run a node does; ``check_providers`` made them.
         where: What error messages call a given model; a path speaks for itself.
 
     Raises:
@@ -114,7 +138,7 @@ def open_session(
         session = onnxruntime.InferenceSession(
             loaded,
             options,
-            providers=["CPUExecutionProvider"],
+            providers=list(providers),
             enable_fallback=0,  # falling back prints
         )
     inputs, outputs = session.get_inputs(), session.get_outputs()
@@ -123,6 +147,26 @@ def open_session(
     return Session(
         where, tuple(value.name for value in inputs), tuple(value.name for value in outputs), session, run_options
     )
+
+
+def check_providers(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the full names of execution providers: ``cuda`` is ``CUDAExecutionProvider``.
+
+    Raises:
+        RunError: This onnxruntime has no such provider.
+    """
+    there = onnxruntime.get_available_providers()
+    known = {name.removesuffix("ExecutionProvider").lower(): name for name in there}
+    found = []
+    for name in names:
+        full = known.get(name.strip().removesuffix("ExecutionProvider").lower())
+        if full is None:
+            raise RunError(
+                f"onnxruntime has no execution provider '{name}' here; those present are: {', '.join(there)}; "
+                "install the onnxruntime that has it, or name another"
+            )
+        found.append(full)
+    return tuple(dict.fromkeys(found))
 
 
 def _severity() -> int:

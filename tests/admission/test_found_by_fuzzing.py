@@ -72,5 +72,5 @@ def test_what_onnxruntime_makes_of_a_model_passes(tmp_path: Path) -> None:
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     options.log_severity_level = 4
     onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    optimized = load(tmp_path / "optimized.onnx")
+    optimized, _ = load(tmp_path / "optimized.onnx")
     assert any(node.domain == "com.microsoft" for node in optimized.graph.node)
