@@ -36,6 +36,8 @@ class ExpectedCost:
       temperature changes (the Gumbel-max trick; ``Sampling.is_tempered``);
     - for a hard pool 1 at the largest, with the gradient of the above (straight-through; ``Sampling.prices_choice``).
 
+    Flat pools whose logits are plain parameters on the CPU take the closed form of ``FlatCost``, to the same value.
+
     It is worked out in float64, where integers up to 2^53 are exact; in float32 on a device that has no float64 (MPS).
 
     Args:
