@@ -46,7 +46,7 @@ async function main() {
   performance.mark("text");
   if (await loadPlotly()) {
     drawInTime();
-    watchers.push(redraw);
+    watchers.push(redrawFollowing);
   } else {
     for (const element of charts.keys()) {
       element.append(make("p", { class: "too-old" }, "This browser is too old to draw the charts; the tables have all numbers."));

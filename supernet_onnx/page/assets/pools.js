@@ -7,7 +7,7 @@ function showPools() {
   list.lastChild.lastChild.className = "metric-name";
   data.pools.forEach((_, pool) => list.append(poolEntry(pool)));
   watch(() => entries().forEach(fillEntry));
-  addChart(get("pools-chart"), profileFigure, ({ x }) => openPool(Math.min(Math.max(Math.round(x), 0), data.pools.length - 1)));
+  addChart(get("pools-chart"), profileFigure, { clicked: ({ x }) => openPool(nearestPool(x)), follows: true });
   get("find").addEventListener("input", find);
   const unfold = get("unfold");
   const toggle = (open) => {
@@ -18,6 +18,9 @@ function showPools() {
   unfold.addEventListener("click", () => toggle(unfold.getAttribute("aria-pressed") !== "true"));
   if (data.pools.length <= 6) toggle(true);
 }
+
+// The pool whose place on an axis is nearest.
+const nearestPool = (place) => Math.min(Math.max(Math.round(place), 0), data.pools.length - 1);
 
 const entries = () => [...document.querySelectorAll(".pool")];
 
@@ -143,7 +146,7 @@ function profileFigure() {
       },
       {
         mode: "markers", x: others.map(({ pool }) => pool), y: others.map(({ amount }) => amount),
-        marker: { symbol: "line-ew-open", size: Math.max(5, Math.min(48, (0.45 * width) / pools.length)), color: colour("bar"), line: { width: 2 } },
+        marker: { symbol: "line-ew-open", size: Math.max(5, Math.min(48, (0.45 * width) / pools.length)), color: colour("ink"), line: { width: 1.5 } },
         text: others.map(({ pool, index, amount }) => told(pool, index, amount)),
         cliponaxis: false, hovertemplate: "%{text}<extra></extra>",
       },
