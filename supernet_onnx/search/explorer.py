@@ -56,7 +56,7 @@ class Exploration:
         tables: Cost tables that were measured, which are metrics too.
         dims: Sizes of symbolic dims, for pricing.
         scores: As for ``choose``; the search begins with selections of high score.
-        storage: Where the study is kept, as for ``studies.open_storage``.
+        storage: Where the study is kept, as for ``studies.kept``.
         study: The name of the study.
         sampler: What proposes selections.
         seed: Of the sampler.
@@ -98,13 +98,14 @@ class Explorer:
 
     Args:
         exploration: What is searched for.
+        storage: Where the study is kept.
         process: Its number among the processes of this run.
 
     Raises:
         SuperNetError: As for ``explore``.
     """
 
-    def __init__(self, exploration: Exploration, process: int = 0) -> None:
+    def __init__(self, exploration: Exploration, storage: optuna.storages.BaseStorage, *, process: int = 0) -> None:
         self.exploration = exploration
         self._evaluator = Evaluator(exploration.evaluation)
         graph, measure = self._evaluator.supergraph, self._evaluator.measure
@@ -123,7 +124,6 @@ class Explorer:
         units = {name: self._chooser.tables[name].unit for name in exploration.metrics}
         self._by = [FrontMetric(name, unit, "minimize") for name, unit in units.items()]
         self._by.append(FrontMetric(measure.name, "", measure.goal))
-        storage = studies.open_storage(exploration.storage)
         self._study = self._open(storage, process)
 
     def begin(self) -> int:

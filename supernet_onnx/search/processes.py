@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from supernet_onnx.errors import RunError, SuperNetError
+from supernet_onnx.search import studies
 from supernet_onnx.search.evaluator import sharing_cores
 from supernet_onnx.search.explorer import Explorer
 
@@ -56,13 +57,14 @@ def explore(
     with tempfile.TemporaryDirectory() as folder:
         if exploration.storage is None and jobs > 1:
             exploration = replace(exploration, storage=str(Path(folder) / "study.log"))
-        explorer = Explorer(exploration)
-        lost = explorer.begin()
-        if jobs == 1:
-            explorer.run(trials, progress=progress)
-        else:
-            lost += _run_in_processes(explorer, trials, jobs, progress)
-        return explorer.result(lost)
+        with studies.kept(exploration.storage) as storage:
+            explorer = Explorer(exploration, storage)
+            lost = explorer.begin()
+            if jobs == 1:
+                explorer.run(trials, progress=progress)
+            else:
+                lost += _run_in_processes(explorer, trials, jobs, progress)
+            return explorer.result(lost)
 
 
 def _run_in_processes(explorer: Explorer, trials: int, jobs: int, progress: Callable[[int, int], object] | None) -> int:
@@ -103,7 +105,8 @@ def _run_in_processes(explorer: Explorer, trials: int, jobs: int, progress: Call
 def _work(exploration: Exploration, number: int, trials: int, tell: connection.Connection) -> None:
     """Be one of the processes of a search."""
     try:
-        Explorer(exploration, number).run(trials)
+        with studies.kept(exploration.storage) as storage:
+            Explorer(exploration, storage, process=number).run(trials)
     except SuperNetError as error:
         tell.send(error)
 
