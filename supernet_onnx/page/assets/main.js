@@ -42,6 +42,9 @@ async function main() {
   showLatency();
   showTraining();
   showSections();
+  watch(() => {
+    for (const element of document.querySelectorAll(".metric-name")) element.textContent = titled(metric());
+  });
   await new Promise((resolve) => { requestAnimationFrame(() => setTimeout(resolve)); }); // the text is to be seen first
   performance.mark("text");
   if (await loadPlotly()) {

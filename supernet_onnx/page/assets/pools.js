@@ -1,12 +1,17 @@
 // The pools: a profile of what they cost along the network, and a line for each with its branches behind it.
 
+let dearest = 1; // of all branches, by the metric that is shown
+
 function showPools() {
   const list = get("pool-list");
   list.append(make("div", { class: "headings", "aria-hidden": "true" },
     ...["", "pool", "selected branch", "weights", ""].map((text) => make("span", {}, text))));
   list.lastChild.lastChild.className = "metric-name";
   data.pools.forEach((_, pool) => list.append(poolEntry(pool)));
-  watch(() => entries().forEach(fillEntry));
+  watch(() => {
+    dearest = Math.max(...data.pools.map((_, pool) => Math.max(...amountsOf(pool)))) || 1;
+    entries().forEach(fillEntry);
+  });
   addChart(get("pools-chart"), profileFigure, { clicked: ({ x }) => openPool(nearestPool(x)), follows: true });
   get("find").addEventListener("input", find);
   const unfold = get("unfold");
@@ -43,7 +48,7 @@ function summaryOf(pool) {
   const taken = view().choices[pool];
   const amount = isReached(pool) ? amountsOf(pool)[taken] : 0;
   const track = make("span", { class: "track", "aria-hidden": "true" }, make("i"));
-  track.firstChild.style.width = `${(100 * Math.max(amount, 0)) / (dearest() || 1)}%`;
+  track.firstChild.style.width = `${(100 * Math.max(amount, 0)) / dearest}%`;
   return [
     make("span", { class: "name" }, name),
     make("span", { class: "name taken" }, isReached(pool) ? branches[taken].name : "not reached"),
@@ -64,8 +69,6 @@ function stripOf(branches, taken) {
   const words = branches.map(({ name, weight }) => `${name} ${exact(weight)}`).join(", ");
   return make("span", { class: "strip", role: "img", "aria-label": `weights: ${words}` }, ...parts);
 }
-
-const dearest = () => Math.max(...data.pools.map((_, pool) => Math.max(...amountsOf(pool))));
 
 function branchesOf(pool) {
   const { calls, when, branches } = data.pools[pool];

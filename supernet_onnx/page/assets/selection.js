@@ -18,7 +18,6 @@ function showSelection() {
     const pools = words.length === 1 ? "1 pool" : `${words.length} pools`;
     get("differs").textContent = words.length
       ? `Differs from ${data.views[0].title} in ${pools}: ${first(words, 8).join(", ")}.` : "";
-    for (const element of document.querySelectorAll(".metric-name")) element.textContent = titled(metric());
   });
   offerCopy(get("copy-command"), command);
   offerCopy(get("copy-json"), () => {
