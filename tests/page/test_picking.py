@@ -45,6 +45,7 @@ def test_at_first_the_branches_of_largest_weight_are_shown(visit: Visit, files: 
     table = measure(supergraph.read(files.model), [METRICS["params"]])["params"]
     heeded = 2 * (16 * 1 + 16 * 9 + 16 * 25) + 12  # pools heed kernel 1, 3, 5 and no convolution in turn; the stem
     assert visit.text("#selection-title") == "Selection: largest weights"
+    assert set(visit.page.locator(".metric-name").all_inner_texts()) == {"params [elements]"}
     assert visit.text(".total .value >> nth=0") == f"{heeded:,}"
     assert visit.text(".total .ends >> nth=0").split() == ["least", str(table.minimum()), "most", "3.21", "k"]
     assert table.maximum() == 8 * 400 + 12
