@@ -1,4 +1,4 @@
-"""Reference supernets, one readable file each with ``build()`` and ``example_input()``.
+"""Reference supernets, one readable file each with ``build()`` and ``example_input()``; data and a program for them.
 
-``digits`` can be trained as it stands: ``python -m models.digits``. The others are architectures to measure by.
+``digits`` is a whole example in one file, ``python -m models.digits``. ``python -m models NAME`` trains any of them.
 """

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from supernet_onnx.train import PoolSummary
 
-__all__ = ["Data", "Epoch", "accuracy", "build", "example_input", "fine_tune", "load_data", "main", "train"]
+__all__ = ["Data", "Epoch", "accuracy", "build", "example_input", "fine_tune", "load_data", "main", "progress", "train"]
 
 EPOCHS: Final = 50
 FINE_TUNING_EPOCHS: Final = 20
@@ -75,14 +75,14 @@ def pool(inputs: int, outputs: int, *, stride: int = 1) -> SuperNetModule:
 class Digits(nn.Module):
     """Images ``(N, 1, 8, 8)`` to the logits of ten digits, ``(N, 10)``, through four pools: 144 networks in one."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_classes: int = 10) -> None:
         super().__init__()
         self.stem = conv(1, 16, 3)
         self.block1 = pool(16, 16)
         self.block2 = pool(16, 32, stride=2)
         self.block3 = pool(32, 32)
         self.block4 = pool(32, 64, stride=2)
-        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, num_classes))
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify images."""
@@ -92,9 +92,13 @@ class Digits(nn.Module):
         return logits
 
 
-def build() -> nn.Module:
-    """Return the untrained supernet; ``torch.manual_seed`` before decides its values."""
-    return Digits()
+def build(num_classes: int = 10) -> nn.Module:
+    """Return the untrained supernet; ``torch.manual_seed`` before decides its values.
+
+    Args:
+        num_classes: How many classes the data have.
+    """
+    return Digits(num_classes)
 
 
 def example_input() -> Tensor:
@@ -173,7 +177,7 @@ def train(net: SuperNet, data: Data, *, epochs: int = EPOCHS, strength: float = 
     cost_scale = strength / net.cost.item()
     warm_up = round(_WARM_UP * epochs)
     history = []
-    with _progress("training", epochs) as report:
+    with progress("training", epochs) as report:
         for epoch in range(epochs):
             net.train()
             net.train_selection = epoch >= warm_up
@@ -199,7 +203,7 @@ def fine_tune(model: nn.Module, data: Data, *, epochs: int = FINE_TUNING_EPOCHS,
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     generator = torch.Generator().manual_seed(seed)
-    with _progress("fine-tuning", epochs) as report:
+    with progress("fine-tuning", epochs) as report:
         for _ in range(epochs):
             model.train()
             for images, labels in _batches(data.train, generator):
@@ -226,7 +230,7 @@ def _batches(part: tuple[Tensor, Tensor], generator: torch.Generator) -> Iterato
 
 
 @contextlib.contextmanager
-def _progress(task: str, epochs: int) -> Iterator[Callable[[str], None]]:
+def progress(task: str, epochs: int) -> Iterator[Callable[[str], None]]:
     """Show a bar on stderr; yields a function to call after each epoch with what to write beside it."""
     columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("{task.fields[status]}"), console=Console(stderr=True)) as bar:

@@ -14,7 +14,7 @@ head         12                    dropout 0.4, mean over 25x5, linear
 
 Every pool chooses between a convolution 3x3, one 5x5, a separable one 3x3, and nothing: 4^4 = 256 networks.
 
-This file holds the architecture only; it trains nothing.
+This file holds the architecture only; ``python -m models dscnn`` trains it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Block(nn.Module):
 class DSCNN(nn.Module):
     """Spectrograms ``(N, 1, 49, 10)`` to the logits of twelve keywords, ``(N, 12)``, through four pools."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_classes: int = 12) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(1, WIDTH, (10, 4), stride=2, padding=(5, 1)),
@@ -59,7 +59,7 @@ class DSCNN(nn.Module):
             nn.Dropout(0.2),
         )
         self.blocks = nn.Sequential(*(Block(WIDTH) for _ in range(BLOCKS)))
-        self.head = nn.Sequential(nn.Dropout(0.4), nn.AvgPool2d((25, 5)), nn.Flatten(), nn.Linear(WIDTH, 12))
+        self.head = nn.Sequential(nn.Dropout(0.4), nn.AvgPool2d((25, 5)), nn.Flatten(), nn.Linear(WIDTH, num_classes))
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = MOMENTUM
@@ -70,9 +70,13 @@ class DSCNN(nn.Module):
         return logits
 
 
-def build() -> nn.Module:
-    """Return the untrained supernet; ``torch.manual_seed`` before decides its values."""
-    return DSCNN()
+def build(num_classes: int = 12) -> nn.Module:
+    """Return the untrained supernet; ``torch.manual_seed`` before decides its values.
+
+    Args:
+        num_classes: How many classes the data have.
+    """
+    return DSCNN(num_classes)
 
 
 def example_input() -> Tensor:

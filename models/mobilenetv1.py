@@ -23,7 +23,7 @@ head        2           mean over 3x3, linear
 Every pool chooses between a convolution 3x3, one 5x5, and a separable one 3x3 (what MobileNetV1 has there); those
 marked ``*`` also offer nothing at all: 3^5 * 4^8 = 15,925,248 networks.
 
-This file holds the architecture only; it trains nothing.
+This file holds the architecture only; ``python -m models mobilenetv1`` trains it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ LAYERS: Final = (  # (channels, stride) of each pool
 class MobileNetV1(nn.Module):
     """Images ``(N, 3, 96, 96)`` to the logits of two classes, ``(N, 2)``, through thirteen pools."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_classes: int = 2) -> None:
         super().__init__()
         self.stem = conv(3, STEM, 3, stride=2)
         pools, width = [], STEM
@@ -62,7 +62,7 @@ class MobileNetV1(nn.Module):
             pools.append(pool(width, outputs, stride=stride, skip=width == outputs and stride == 1))
             width = outputs
         self.pools = nn.Sequential(*pools)
-        self.head = nn.Sequential(nn.AvgPool2d(3), nn.Flatten(), nn.Linear(width, 2))
+        self.head = nn.Sequential(nn.AvgPool2d(3), nn.Flatten(), nn.Linear(width, num_classes))
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify images."""
@@ -70,9 +70,13 @@ class MobileNetV1(nn.Module):
         return logits
 
 
-def build() -> nn.Module:
-    """Return the untrained supernet; ``torch.manual_seed`` before decides its values."""
-    return MobileNetV1()
+def build(num_classes: int = 2) -> nn.Module:
+    """Return the untrained supernet; ``torch.manual_seed`` before decides its values.
+
+    Args:
+        num_classes: How many classes the data have.
+    """
+    return MobileNetV1(num_classes)
 
 
 def example_input() -> Tensor:

@@ -24,7 +24,7 @@ offer ``skip``, so that depth is searched as well: 6^6 * 7^15 = 2.2e17 networks.
 Where a place keeps the shape, the input is added to what the MBConv makes of it. The addition belongs to the branch,
 so that ``skip`` is nothing at all.
 
-This file holds the architecture only; it trains nothing.
+This file holds the architecture only; ``python -m models proxyless`` trains it.
 """
 
 from __future__ import annotations
@@ -88,9 +88,10 @@ class ProxylessNAS(nn.Module):
 
     Args:
         stages: Width, number of places, and stride of the first place, of each stage.
+        num_classes: How many logits there are.
     """
 
-    def __init__(self, stages: Sequence[tuple[int, int, int]] = STAGES) -> None:
+    def __init__(self, stages: Sequence[tuple[int, int, int]] = STAGES, *, num_classes: int = 1000) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             conv(3, STEM, 3, stride=2, activation=nn.ReLU6),
@@ -106,7 +107,7 @@ class ProxylessNAS(nn.Module):
             conv(inputs, HEAD, 1, activation=nn.ReLU6),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
-            nn.Linear(HEAD, 1000),
+            nn.Linear(HEAD, num_classes),
         )
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -118,9 +119,13 @@ class ProxylessNAS(nn.Module):
         return logits
 
 
-def build() -> nn.Module:
-    """Return the untrained supernet; ``torch.manual_seed`` before decides its values."""
-    return ProxylessNAS()
+def build(num_classes: int = 1000) -> nn.Module:
+    """Return the untrained supernet; ``torch.manual_seed`` before decides its values.
+
+    Args:
+        num_classes: How many classes the data have.
+    """
+    return ProxylessNAS(num_classes=num_classes)
 
 
 def example_input() -> Tensor:

@@ -16,7 +16,7 @@ head     10                                   mean over 8x8, linear
 Every pool chooses between a convolution 3x3, one 5x5, and a separable one 3x3; those marked ``*`` also offer nothing
 at all: 3^4 * 4^3 = 5,184 networks. The branches of ``second`` end with BatchNorm, for ReLU follows the addition.
 
-This file holds the architecture only; it trains nothing.
+This file holds the architecture only; ``python -m models resnet8`` trains it.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class Stack(nn.Module):
 class ResNet8(nn.Module):
     """Images ``(N, 3, 32, 32)`` to the logits of ten classes, ``(N, 10)``, through seven pools."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_classes: int = 10) -> None:
         super().__init__()
         self.stem = pool(3, 16, bias=True)
         self.stack1 = Stack(16, 16)
         self.stack2 = Stack(16, 32, stride=2)
         self.stack3 = Stack(32, 64, stride=2)
-        self.head = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(64, 10))
+        self.head = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(64, num_classes))
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify images."""
@@ -63,9 +63,13 @@ class ResNet8(nn.Module):
         return logits
 
 
-def build() -> nn.Module:
-    """Return the untrained supernet; ``torch.manual_seed`` before decides its values."""
-    return ResNet8()
+def build(num_classes: int = 10) -> nn.Module:
+    """Return the untrained supernet; ``torch.manual_seed`` before decides its values.
+
+    Args:
+        num_classes: How many classes the data have.
+    """
+    return ResNet8(num_classes)
 
 
 def example_input() -> Tensor:

@@ -18,7 +18,7 @@ Every pool chooses between convolutions of kernel 3, 9 and 15 and a separable on
 offer nothing at all: 4^3 * 5^3 = 8,000 networks. The branches of ``second`` end with BatchNorm, for ReLU follows the
 addition.
 
-This file holds the architecture only; it trains nothing.
+This file holds the architecture only; ``python -m models tcresnet`` trains it.
 """
 
 from __future__ import annotations
@@ -72,11 +72,13 @@ class Block(nn.Module):
 class TCResNet(nn.Module):
     """Windows ``(N, 6, 100)`` to the logits of seven exercises, ``(N, 7)``, through six pools."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_classes: int = 7) -> None:
         super().__init__()
         self.stem = conv(6, WIDTHS[0], 3, dims=1)
         self.blocks = nn.Sequential(*(Block(*widths) for widths in itertools.pairwise(WIDTHS)))
-        self.head = nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(WIDTHS[-1], 7))
+        self.head = nn.Sequential(
+            nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(WIDTHS[-1], num_classes)
+        )
 
     def forward(self, windows: Tensor) -> Tensor:
         """Classify windows."""
@@ -84,9 +86,13 @@ class TCResNet(nn.Module):
         return logits
 
 
-def build() -> nn.Module:
-    """Return the untrained supernet; ``torch.manual_seed`` before decides its values."""
-    return TCResNet()
+def build(num_classes: int = 7) -> nn.Module:
+    """Return the untrained supernet; ``torch.manual_seed`` before decides its values.
+
+    Args:
+        num_classes: How many classes the data have.
+    """
+    return TCResNet(num_classes)
 
 
 def example_input() -> Tensor:

@@ -18,7 +18,7 @@ depthwise convolution 3x3 over the grid of tokens, the mean of each token's 3x3 
 
 Each branch but ``skip`` is ``x + layer(norm(x))`` with a LayerNorm of its own, so that ``skip`` is nothing at all.
 
-This file holds the architecture only; it trains nothing.
+This file holds the architecture only; ``python -m models vit`` trains it.
 """
 
 from __future__ import annotations
@@ -123,13 +123,13 @@ class Block(nn.Module):
 class VisionTransformer(nn.Module):
     """Images ``(N, 3, 32, 32)`` to the logits of ten classes, ``(N, 10)``, through eight pools."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_classes: int = 10) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, WIDTH, PATCH, stride=PATCH)
         self.position = nn.Parameter(0.02 * torch.randn(1, GRID * GRID, WIDTH))
         self.blocks = nn.Sequential(*(Block() for _ in range(BLOCKS)))
         self.norm = nn.LayerNorm(WIDTH)
-        self.head = nn.Linear(WIDTH, 10)
+        self.head = nn.Linear(WIDTH, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify images."""
@@ -138,9 +138,13 @@ class VisionTransformer(nn.Module):
         return logits
 
 
-def build() -> nn.Module:
-    """Return the untrained supernet; ``torch.manual_seed`` before decides its values."""
-    return VisionTransformer()
+def build(num_classes: int = 10) -> nn.Module:
+    """Return the untrained supernet; ``torch.manual_seed`` before decides its values.
+
+    Args:
+        num_classes: How many classes the data have.
+    """
+    return VisionTransformer(num_classes)
 
 
 def example_input() -> Tensor:

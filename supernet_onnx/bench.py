@@ -210,7 +210,7 @@ def _timing(entrant: _Entrant, times: Sequence[float], ratio: float, dims: Mappi
 
 def _price(graph: SuperGraph, name: str, dims: Mapping[str, int] | None) -> Number | None:
     try:
-        return cost.measure(graph, [cost.METRICS[name]], dims=dims)[name].trunk
+        return cost.measure(graph, [cost.METRICS[name]], dims=dims or {})[name].trunk
     except (CostError, ModelError):
         return None
 

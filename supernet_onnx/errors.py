@@ -11,6 +11,7 @@
     ├── ShapeError                    "shape"             a size given for an input that it cannot have
     ├── PoolError                     "pool"              branches that do not fit together
     ├── ExportError                   "export"            torch.export refuses the model
+    ├── ReportError                   "report"            what a report is to show is damaged, or of another model
     ├── OutputError                   "output"            cannot be written
     ├── RunError                      "run"               onnxruntime refuses the model or its inputs
     ├── MissingPackageError           "missing_package"   an optional package is needed
@@ -32,6 +33,7 @@ __all__ = [
     "ModelError",
     "OutputError",
     "PoolError",
+    "ReportError",
     "RunError",
     "SelectionError",
     "ShapeError",
@@ -106,6 +108,12 @@ class ExportError(SuperNetError):
     """``torch.export`` or the ONNX exporter refuses the model."""
 
     code = "export"
+
+
+class ReportError(SuperNetError):
+    """A file that a report is to show is none of its kind, damaged, or one of another model."""
+
+    code = "report"
 
 
 class OutputError(SuperNetError):

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from onnx import AttributeProto, GraphProto, NodeProto, ValueInfoProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto
 
 from supernet_onnx import marks
 from supernet_onnx.errors import ModelError
@@ -30,7 +30,10 @@ __all__ = [
     "initializer_names",
     "input_names",
     "is_standard",
+    "num_scan_inputs",
+    "opsets",
     "reads",
+    "standard_opset",
     "subgraphs",
     "wire",
     "without_shape",
@@ -92,6 +95,27 @@ def wire(graph: GraphProto) -> Wiring:
 def is_standard(node: NodeProto) -> bool:
     """Tell whether a node's operator is one of the standard domain."""
     return node.domain in STANDARD
+
+
+def opsets(model: ModelProto) -> dict[str, int]:
+    """Return the version of each domain that a model imports, ``""`` for the standard one; of several the newest."""
+    versions: dict[str, int] = {}
+    for entry in model.opset_import:
+        domain = "" if entry.domain in STANDARD else entry.domain
+        versions[domain] = max(entry.version, versions.get(domain, 0))
+    return versions
+
+
+def standard_opset(model: ModelProto) -> int:
+    """Return the version of the standard domain that a model imports, 0 if it imports none."""
+    return opsets(model).get("", 0)
+
+
+def num_scan_inputs(node: NodeProto) -> int:
+    """Return how many inputs, the last ones, a Scan slices for its body; 0 for other nodes."""
+    if not is_standard(node) or node.op_type != "Scan":
+        return 0
+    return next((attribute.i for attribute in node.attribute if attribute.name == "num_scan_inputs"), 0)
 
 
 def has_subgraphs(node: NodeProto) -> bool:

@@ -28,6 +28,7 @@ __all__ = [
     "FORMAT_KEY",
     "MIN_OPSET",
     "OPSET",
+    "POOLS_KEY",
     "VERSION_KEY",
     "Mark",
     "decode",
@@ -36,6 +37,7 @@ __all__ = [
     "is_pool",
     "op_type",
     "pool_function",
+    "set_scores",
     "weights_name",
     "weights_values",
 ]
@@ -47,6 +49,7 @@ MIN_OPSET: Final = 15
 FORMAT: Final = "1"
 FORMAT_KEY: Final = "supernet_onnx.format"
 VERSION_KEY: Final = "supernet_onnx.version"
+POOLS_KEY: Final = "supernet_onnx.pools"
 
 _OP_TYPE: Final = re.compile(r"Pool([1-9][0-9]{0,8})")
 
@@ -109,8 +112,15 @@ def encode(mark: Mark, branch_outputs: Sequence[str], output: str, *, name: str 
         call=mark.call,
     )
     if mark.scores is not None:
-        node.attribute.append(helper.make_attribute("scores", [float(score) for score in mark.scores]))
+        set_scores(node, mark.scores)
     return node
+
+
+def set_scores(node: NodeProto, scores: Sequence[float]) -> None:
+    """Give a pool's node a score for each branch, in place of those that it has."""
+    for attribute in [attribute for attribute in node.attribute if attribute.name == "scores"]:
+        node.attribute.remove(attribute)
+    node.attribute.append(helper.make_attribute("scores", [float(score) for score in scores]))
 
 
 def decode(node: NodeProto) -> Mark:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from tests import marked
@@ -24,7 +25,17 @@ except SystemExit as exit:
 print(json.dumps({"code": code, "loaded": sorted({name.partition(".")[0] for name in sys.modules})}), file=sys.stderr)
 """
 
-HEAVY = {"matplotlib", "onnx_graphsurgeon", "onnxruntime", "onnxscript", "scipy", "sklearn", "torch"}
+HEAVY = {
+    "matplotlib",
+    "onnx_graphsurgeon",
+    "onnxruntime",
+    "onnxscript",
+    "plotly",
+    "optuna",
+    "scipy",
+    "sklearn",
+    "torch",
+}
 
 
 def loaded(*arguments: object) -> set[str]:
@@ -49,6 +60,7 @@ def flat(tmp_path: Path) -> Path:
         (["cost"], set()),
         (["cost", "--by-node", "--by-op", "--unknown", "free"], set()),
         (["pareto"], {"scipy"}),
+        (["report"], {"plotly"}),
         (["prune"], {"onnx_graphsurgeon"}),
         (["prune", "--dry-run", "--select", "pool=skip"], {"onnx_graphsurgeon"}),
         (["prune", "--dry-run", "--budget", "params=150"], {"onnx_graphsurgeon", "scipy"}),
@@ -58,6 +70,14 @@ def test_verbs_of_the_graph_half_load_neither_torch_nor_onnxruntime(
     verb: list[str], allowed: set[str], flags: list[str], flat: Path
 ) -> None:
     assert loaded(verb[0], flat, *verb[1:], *flags) & HEAVY == allowed
+
+
+def test_measuring_loads_no_torch(flat: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=np.zeros((4, 3, 8, 8), np.float32), labels=np.arange(4))
+    arguments = ["--data", tmp_path / "d.npz", "--selections", 3, "-o", tmp_path / "s.json"]
+    assert loaded("score", flat, *arguments) & HEAVY == {"onnxruntime", "onnx_graphsurgeon", "scipy"}
+    arguments = ["--data", tmp_path / "d.npz", "--trials", 1]
+    assert loaded("search", flat, *arguments) & HEAVY == {"onnxruntime", "onnx_graphsurgeon", "optuna", "scipy"}
 
 
 def test_a_verb_that_runs_models_is_seen_to_load_onnxruntime_but_no_torch(flat: Path) -> None:

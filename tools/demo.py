@@ -6,12 +6,10 @@
 from __future__ import annotations
 
 import json
-import logging
 import shlex
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -19,9 +17,9 @@ import numpy as np
 import onnxruntime
 import torch
 from matplotlib.figure import Figure
-from torch import nn
 
 from models import digits
+from models.training import export_plain
 from supernet_onnx import SuperNet
 from supernet_onnx.cost import params
 
@@ -41,6 +39,8 @@ FINETUNED: Final = FOLDER / "digits.finetuned.onnx"
 COSTS: Final = FOLDER / "cost.json"
 TIMES: Final = FOLDER / "bench.json"
 PICTURE: Final = FOLDER / "weights.png"
+FRONT: Final = FOLDER / "front.json"
+PAGE: Final = FOLDER / "digits.report.html"
 
 _STYLES: Final = {  # colours that colour-blind readers tell apart (Okabe and Ito), and dashes for print
     "conv3": ("#0072B2", "-"),
@@ -84,7 +84,7 @@ def train_and_export(data: digits.Data) -> Accuracies:
     chosen = net.export()
     before = digits.accuracy(chosen, data.test)
     digits.fine_tune(chosen, data, seed=SEED)
-    export_plain(chosen, FINETUNED)
+    export_plain(chosen, digits.example_input(), FINETUNED)
     print(f"the chosen network, fine-tuned: {FINETUNED}")
     return Accuracies(mixture, before, digits.accuracy(chosen, data.test))
 
@@ -101,6 +101,10 @@ def use_the_file() -> None:
     run("cost", SUPERNET, "--metric", "params", "--json", to=COSTS)
     run("prune", SUPERNET, "-o", LARGEST, "--verify", *largest_selection())
     run("bench", SUPERNET, LARGEST, PRUNED, FINETUNED, "--threads", 1, "--seconds", 4, "--json", to=TIMES)
+
+    heading("Other budgets, and all of it as a page to look at")
+    run("pareto", SUPERNET, "-o", FRONT)
+    run("report", SUPERNET, "--front", FRONT, "-o", PAGE)
 
 
 def largest_selection() -> Iterator[str]:
@@ -135,6 +139,7 @@ def summarize(torch_says: Accuracies, data: digits.Data) -> None:
     print(f"accuracy   on {len(data.test[1])} test images in onnxruntime; PyTorch {torch.__version__} gives the same")
     print(f"picture    {PICTURE}: how the branch weights moved")
     print(f"as JSON    {COSTS}, {TIMES}")
+    print(f"page       {PAGE}: open it in a browser")
     print("your turn  source .venv/bin/activate, then any of the commands above")
 
 
@@ -144,23 +149,6 @@ def onnx_accuracy(path: Path, part: tuple[Tensor, Tensor]) -> float:
     images, labels = (tensor.numpy() for tensor in part)
     (logits,) = session.run(None, {session.get_inputs()[0].name: images})
     return float(np.mean(logits.argmax(1) == labels, dtype=np.float32))
-
-
-def export_plain(model: nn.Module, path: Path) -> None:
-    """Write a plain module as PyTorch itself does, with an open batch size."""
-    batch = torch.export.Dim("batch")
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it logs that torchvision is not installed
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of deprecations inside of torch
-        torch.onnx.export(
-            model.eval(),
-            (digits.example_input(),),
-            path,
-            dynamo=True,
-            dynamic_shapes=({0: batch},),
-            external_data=False,
-            verbose=False,
-        )
 
 
 def draw(history: list[digits.Epoch], path: Path) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "check_targets",
     "choices",
     "choose",
+    "choose_or_first",
     "common",
     "cost_tables",
     "dims",
@@ -221,6 +222,28 @@ def choose(
     from supernet_onnx.selection import resolve
 
     return resolve(supergraph, {**(defaults or {}), **choices(supergraph, pairs, selection_file)})
+
+
+def choose_or_first(
+    supergraph: SuperGraph, pairs: Sequence[str], selection_file: Path | None
+) -> tuple[Selection, bool]:
+    """Make a selection also where pools have computed weights, of which no branch was asked for: the first then.
+
+    Returns:
+        The selection, and whether it was all asked for or follows from weights.
+
+    Raises:
+        SelectionError: As for ``choose``.
+    """
+    from supernet_onnx.errors import SelectionError
+
+    computed = {pool.name: 0 for pool in supergraph.pools if pool.branches[0].weight is None}
+    try:
+        return choose(supergraph, pairs, selection_file), True
+    except SelectionError:
+        if not computed:
+            raise
+        return choose(supergraph, pairs, selection_file, defaults=computed), False
 
 
 def choices(supergraph: SuperGraph, pairs: Sequence[str], selection_file: Path | None) -> dict[str, int | str]:

@@ -7,47 +7,20 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from supernet_onnx.cli import options
+from supernet_onnx.cli.counting import counting
 from supernet_onnx.cli.output import progress, show
-from supernet_onnx.errors import SelectionError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from supernet_onnx.selection import Selection
-    from supernet_onnx.supergraph import SuperGraph
 
 __all__ = ["cost"]
 
 
 @click.command()
 @click.argument("file", type=options.PATH)
-@click.option(
-    "--metric",
-    "names",
-    multiple=True,
-    default=options.METRICS,
-    metavar="NAME[:SETTING=BITS,...]",
-    show_default=True,
-    help="What to count; mpic_latency:weight_bits=8,act_bits=8 says what a float model will be. Repeatable.",
-)
-@click.option(
-    "--cost-module",
-    "modules",
-    type=options.PATH,
-    multiple=True,
-    metavar="FILE.py",
-    help="Run a Python file; --metric then knows each CostSpec in it. Repeatable.",
-)
-@options.cost_tables
+@counting
 @options.selecting
 @options.sizes
-@click.option(
-    "--unknown",
-    type=click.Choice(["error", "free"]),
-    default="error",
-    show_default=True,
-    help="What becomes of an operator that a metric cannot count.",
-)
 @click.option("--by-node", is_flag=True, help="Also price every node.")
 @click.option("--symbolic", is_flag=True, help="Print the total as a formula in the dims that nothing binds.")
 @click.option("--by-op", is_flag=True, help="Also price every operator, under the selection.")
@@ -86,7 +59,7 @@ def cost(
     with progress("pricing the model"):
         graph = options.read(file)
         options.check_dims([graph], dims)
-        chosen, is_chosen = _choose_or_first(graph, pairs, selection_file)
+        chosen, is_chosen = options.choose_or_first(graph, pairs, selection_file)
         given = costs.Given(dims=dims, shapes=shapes, values=values, trip_counts=trip_counts, unknown=unknown)
         if symbolic:
             formulas = costs.symbolic(graph, metrics, chosen, given)
@@ -98,14 +71,3 @@ def cost(
         operators = costs.by_operator(graph, metrics, chosen, **given) if by_op else None
         pricing = report.Pricing(graph.pools, priced, chosen, is_chosen, nodes, operators)
     show(pricing, as_json=as_json)
-
-
-def _choose_or_first(graph: SuperGraph, pairs: tuple[str, ...], selection_file: Path | None) -> tuple[Selection, bool]:
-    """Make a selection also where pools have computed weights, of which no branch was asked for: the first then."""
-    computed = {pool.name: 0 for pool in graph.pools if pool.branches[0].weight is None}
-    try:
-        return options.choose(graph, pairs, selection_file), True
-    except SelectionError:
-        if not computed:
-            raise
-        return options.choose(graph, pairs, selection_file, defaults=computed), False

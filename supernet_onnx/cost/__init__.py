@@ -19,7 +19,16 @@ from supernet_onnx.cost.memory import peak_memory, traffic
 from supernet_onnx.cost.opcall import AttrValue, Body, OpCall, Operand
 from supernet_onnx.cost.operators import macs, ops, ops_no_bias
 from supernet_onnx.cost.peaks import Part, PeakTable
-from supernet_onnx.cost.pricing import METRICS, Given, NodeCost, OperatorCost, by_node, by_operator, measure
+from supernet_onnx.cost.pricing import (
+    METRICS,
+    Given,
+    NodeCost,
+    OperatorCost,
+    by_node,
+    by_operator,
+    by_operators,
+    measure,
+)
 from supernet_onnx.cost.spec import CostSpec, Metric
 from supernet_onnx.cost.symbolic import Formula, symbolic
 from supernet_onnx.cost.table import CostTable, Decomposition, SumTable
@@ -48,6 +57,7 @@ __all__ = [
     "SumTable",
     "by_node",
     "by_operator",
+    "by_operators",
     "diana_latency",
     "gap8_latency",
     "latency",

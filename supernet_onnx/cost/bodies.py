@@ -9,7 +9,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from supernet_onnx.cost.calls import resolve_calls
 from supernet_onnx.cost.nested import trip_counts_in
-from supernet_onnx.graph import captured, describe
+from supernet_onnx.graph import captured, describe, num_scan_inputs
 from supernet_onnx.marks import DOMAIN
 from supernet_onnx.shapes import Bindings, TensorType, carried
 from supernet_onnx.supergraph import read
@@ -73,9 +73,8 @@ def carries(node: NodeProto, place: int) -> bool:
 
 def _slices(node: NodeProto, scope: Scope) -> set[str]:
     """Return the inputs of a Scan's graph that are slices of what the node reads."""
-    scanned = next((a.i for a in node.attribute if a.name == "num_scan_inputs"), 0) if node.op_type == "Scan" else 0
     names = [value.name for value in scope.body.input]
-    return set(names[len(names) - scanned :])
+    return set(names[len(names) - num_scan_inputs(node) :])
 
 
 def _alone(graph: CallGraph, scope: Scope, outside: set[str]) -> ModelProto:

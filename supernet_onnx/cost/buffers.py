@@ -135,17 +135,14 @@ class Buffers:
 
     def _find_aliases(self) -> dict[str, list[tuple[Condition, str]]]:
         supergraph, facts = self._graph.supergraph, self._graph.facts
-        folds: dict[int, list[Condition]] = {}
-        for fold in facts.folds:
-            folds.setdefault(fold.batchnorm, []).append(fold.condition)
         aliases: dict[str, list[tuple[Condition, str]]] = {}
         for index, node in enumerate(supergraph.graph.node):
             if index in supergraph.marks:
                 aliases[node.output[0]] = facts.branches[node.output[0]]
             elif is_standard(node) and node.op_type in _VIEWS and node.input[0]:
                 aliases[node.output[0]] = [(self._diagrams.true, node.input[0])]
-            elif index in folds:
-                aliases[node.output[0]] = [(self._diagrams.any_of(folds[index]), node.input[0])]
+            elif index in facts.folded:
+                aliases[node.output[0]] = [(facts.folded[index], node.input[0])]
         return aliases
 
     def _find_constants(self) -> dict[str, Condition]:

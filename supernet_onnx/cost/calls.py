@@ -11,10 +11,10 @@ from supernet_onnx.cost.facts import Facts, gather, without
 from supernet_onnx.cost.inlining import inline
 from supernet_onnx.cost.nested import Nested
 from supernet_onnx.cost.quantisation import Widths, dequantised
-from supernet_onnx.cost.reading import Reader, opsets_of
+from supernet_onnx.cost.reading import Reader
 from supernet_onnx.cost.stored import Layout, lay_out
 from supernet_onnx.cost.uses import Use, sweep
-from supernet_onnx.graph import has_subgraphs, input_names
+from supernet_onnx.graph import has_subgraphs, input_names, opsets
 from supernet_onnx.shapes import Bindings, TensorType, contradiction, infer_graph
 
 if TYPE_CHECKING:
@@ -92,6 +92,9 @@ class CallGraph:
         unnamed = [name for name, kind in inputs if kind.shape is None or None in kind.shape]
         asked = [f"open dims of the graph inputs: {', '.join(named)}; bind each with --dim NAME=VALUE"] if named else []
         asked += [f"give the shape of '{name}' with --shape {name}=..." for name in unnamed]
+        if any(map(has_subgraphs, self.supergraph.graph.node)):
+            switches = [name for name, kind in inputs if kind.numel == 1 and name not in self.bindings.values]
+            asked += [f"if control flow depends on '{name}', give it with --value {name}=..." for name in switches]
         return f" ({'; '.join(asked) or self._first_unknown()})"
 
     def _first_unknown(self) -> str:
@@ -119,7 +122,7 @@ def resolve_calls(supergraph: SuperGraph, bindings: Bindings | None = None) -> C
     inference = infer_graph(supergraph.model, bindings)
     layout = lay_out(supergraph.graph)
     facts = gather(supergraph, layout, inference.types)
-    reader = Reader(supergraph.graph, inference.types, opsets_of(supergraph.model))
+    reader = Reader(supergraph.graph, inference.types, opsets(supergraph.model))
     nested = Nested(supergraph.graph, inference, reader, bindings.trip_counts)
     widths = dequantised(supergraph, facts, inference.types)
     calls = tuple(
@@ -132,7 +135,7 @@ def resolve_calls(supergraph: SuperGraph, bindings: Bindings | None = None) -> C
 
 def _calls(supergraph: SuperGraph, facts: Facts, reader: Reader, nested: Nested) -> Iterator[Call]:
     diagrams = supergraph.diagrams
-    folded, added = _folded(supergraph, facts), _added(supergraph, facts)
+    folded, added = facts.folded, _added(supergraph, facts)
     for index, node in enumerate(supergraph.graph.node):
         live = supergraph.node_conditions[index]
         if live is diagrams.false or index in supergraph.marks:
@@ -176,14 +179,6 @@ def _by_width(diagrams: Diagrams, call: Call, widths: Mapping[str, Widths]) -> I
         yield Call(call.node, condition, replace(call.call, inputs=inputs))
 
 
-def _folded(supergraph: SuperGraph, facts: Facts) -> dict[int, Condition]:
-    """Return when each BatchNormalization is part of a convolution."""
-    conditions: dict[int, list[Condition]] = {}
-    for fold in facts.folds:
-        conditions.setdefault(fold.batchnorm, []).append(fold.condition)
-    return {index: supergraph.diagrams.any_of(of_node) for index, of_node in conditions.items()}
-
-
 def _added(supergraph: SuperGraph, facts: Facts) -> dict[int, list[tuple[int, str, Condition]]]:
     """Return the biases that nodes add without a bias slot saying so: the slot, the tensor, and when."""
     nodes = supergraph.graph.node
@@ -191,6 +186,6 @@ def _added(supergraph: SuperGraph, facts: Facts) -> dict[int, list[tuple[int, st
     for fold in facts.folds:
         if not any(nodes[fold.conv].input[2:]):
             added.setdefault(fold.conv, []).append((2, nodes[fold.batchnorm].input[2], fold.condition))
-    for (index, slot), condition in facts.linear_biases.items():
+    for (index, slot), condition in facts.added_biases.items():
         added.setdefault(index, []).append((slot, nodes[index].input[slot], condition))
     return added

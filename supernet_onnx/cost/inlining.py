@@ -9,8 +9,7 @@ import onnx.inliner
 from onnx import FunctionProto, GraphProto, ModelProto, TensorProto
 
 from supernet_onnx import marks
-from supernet_onnx.cost.reading import opsets_of
-from supernet_onnx.graph import is_standard, subgraphs
+from supernet_onnx.graph import STANDARD, is_standard, standard_opset, subgraphs
 from supernet_onnx.supergraph import read
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def inline(supergraph: SuperGraph) -> SuperGraph:
     if not any((node.domain, node.op_type) in local for node in _nodes(supergraph.graph)):
         return supergraph
     model = _without_values(supergraph.model)
-    version = opsets_of(model).get("", 1)
+    version = standard_opset(model)
     for function in functions:
         copy = model.functions.add()
         copy.CopyFrom(function)
@@ -83,7 +82,7 @@ def _without_values(model: ModelProto) -> ModelProto:
 def _align(function: FunctionProto, version: int) -> None:
     """Let a function import the model's version of the standard domain, if its operators are the same there."""
     for entry in function.opset_import:
-        if entry.domain not in ("", "ai.onnx") or entry.version == version:
+        if entry.domain not in STANDARD or entry.version == version:
             continue
         used = {node.op_type for node in _nodes(function) if is_standard(node)}
         if all(_since(op_type, entry.version) == _since(op_type, version) for op_type in used):

@@ -74,7 +74,7 @@ class Traffic:
                 entries += _moved(graph, buffers, index)
             elif runs is not graph.supergraph.diagrams.false:
                 entries.append(Entry(index, runs, self._moved_inside(graph, index, unknown, left_out)))
-        return Bill((*entries, *_folded_biases(graph, buffers)), tuple(left_out))
+        return Bill((*entries, *_reads_of_folded_biases(graph, buffers)), tuple(left_out))
 
     def _moved_inside(self, graph: CallGraph, index: int, unknown: Unknown, left_out: dict[str, None]) -> Number:
         """Count what the graphs of a node move."""
@@ -114,7 +114,7 @@ def _moved(graph: CallGraph, buffers: Buffers, index: int) -> Iterator[Entry]:
         before.append((name, supergraph.diagrams.true))
 
 
-def _folded_biases(graph: CallGraph, buffers: Buffers) -> Iterator[Entry]:
+def _reads_of_folded_biases(graph: CallGraph, buffers: Buffers) -> Iterator[Entry]:
     """Count the biases that convolutions without one read once a BatchNormalization is folded into them."""
     nodes, diagrams = graph.supergraph.graph.node, graph.supergraph.diagrams
     for fold in graph.facts.folds:

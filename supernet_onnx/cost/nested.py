@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from supernet_onnx.cost.opcall import Body
 from supernet_onnx.cost.reading import Reader
 from supernet_onnx.errors import CostError
-from supernet_onnx.graph import describe, has_subgraphs, is_standard, subgraphs
+from supernet_onnx.graph import describe, has_subgraphs, is_standard, num_scan_inputs, subgraphs
 from supernet_onnx.shapes import TensorType, carried, constants_in, taken_branch, types_in
 
 if TYPE_CHECKING:
@@ -173,10 +173,8 @@ def _names(node: NodeProto) -> list[str]:
 
 def _scanned(node: NodeProto, reader: Reader) -> int | None:
     """Return the length of the axes that a Scan goes along."""
-    ints = {attribute.name: attribute for attribute in node.attribute}
-    scanned = ints["num_scan_inputs"].i if "num_scan_inputs" in ints else 0
-    axes = ints["scan_input_axes"].ints if "scan_input_axes" in ints else ()
-    for i, name in enumerate(node.input[len(node.input) - scanned :]):
+    axes = next((attribute.ints for attribute in node.attribute if attribute.name == "scan_input_axes"), ())
+    for i, name in enumerate(node.input[len(node.input) - num_scan_inputs(node) :]):
         shape = reader.types.get(name, TensorType(0, None)).shape
         if shape is None:
             continue

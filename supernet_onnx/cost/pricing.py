@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict, Unpack
 
 from supernet_onnx.cost.calls import resolve_calls
 from supernet_onnx.cost.hardware import diana_latency, gap8_latency, mpic_energy, mpic_latency, ne16_latency
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from supernet_onnx.selection import Selection
     from supernet_onnx.supergraph import Condition, SuperGraph
 
-__all__ = ["METRICS", "Given", "NodeCost", "OperatorCost", "by_node", "by_operator", "measure"]
+__all__ = ["METRICS", "Given", "NodeCost", "OperatorCost", "by_node", "by_operator", "by_operators", "measure"]
 
 _ALL: Final[tuple[Metric, ...]] = (
     params, params_no_bias, macs, ops, ops_no_bias, size, peak_memory, traffic,
@@ -56,7 +56,17 @@ class NodeCost(NamedTuple):
 
 
 class Given(TypedDict, total=False):
-    """The keyword arguments of ``measure``, to hand to several functions."""
+    """What is said about a model that is priced: keyword arguments that several functions take.
+
+    Attributes:
+        dims: Sizes for symbolic dims, by name.
+        shapes: Shapes of graph inputs, by name.
+        values: Values of graph inputs of one element, by name, where control flow depends on them.
+        trip_counts: How often the body of a Loop, Scan or SequenceMap runs, by the node's name or first output; for
+            those of which the graph does not tell.
+        unknown: What becomes of an operator that a metric cannot count: ``"error"``, which is the default, or
+            ``"free"`` to leave it out and name it in the table.
+    """
 
     dims: Mapping[str, int]
     shapes: Mapping[str, Sequence[int]]
@@ -79,16 +89,7 @@ class OperatorCost(NamedTuple):
     amounts: dict[str, Number]
 
 
-def measure(
-    supergraph: SuperGraph,
-    metrics: Iterable[Metric],
-    *,
-    dims: Mapping[str, int] | None = None,
-    shapes: Mapping[str, Sequence[int]] | None = None,
-    values: Mapping[str, float] | None = None,
-    trip_counts: Mapping[str, int] | None = None,
-    unknown: Unknown = "error",
-) -> dict[str, CostTable]:
+def measure(supergraph: SuperGraph, metrics: Iterable[Metric], **given: Unpack[Given]) -> dict[str, CostTable]:
     """Price a supergraph; a model without pools is one too, and costs its trunk.
 
     Shapes are inferred once for all metrics, for one sample: a symbolic or unknown batch dim of a graph input is 1.
@@ -98,13 +99,7 @@ def measure(
     Args:
         supergraph: What to price.
         metrics: By what; ``METRICS`` holds those that come with the package.
-        dims: Sizes for symbolic dims, by name.
-        shapes: Shapes of graph inputs, by name.
-        values: Values of graph inputs of one element, by name, where control flow depends on them.
-        trip_counts: How often the body of a Loop, Scan or SequenceMap runs, by the node's name or first output; for
-            those of which the graph does not tell.
-        unknown: What becomes of an operator that a metric cannot count: ``"error"``, or ``"free"`` to leave it out
-            and name it in the table.
+        given: What is said about the model, as keyword arguments (``Given``).
 
     Returns:
         ``{metric name: table}``, in the order of ``metrics``.
@@ -117,11 +112,12 @@ def measure(
         CostError: A trip count is given for a node that is not there.
         ModelError: onnx refuses the graph.
         ValueError: Two metrics have one name, or handlers of one match equally.
+        TypeError: A keyword argument is none of ``Given``.
     """
-    graph = resolve_calls(supergraph, _bindings(dims, shapes, values, trip_counts))
+    graph, bills = _price(supergraph, metrics, **given)
     live = tuple(graph.supergraph.live(pool) for pool in graph.supergraph.pools)
     tables: dict[str, CostTable] = {}
-    for metric, bill in _bills(graph, metrics, unknown).values():
+    for metric, bill in bills.values():
         by_node: dict[int | None, dict[Condition, Number]] = {}
         for node, condition, amount in bill.entries:
             amounts = by_node.setdefault(None if bill.combine == "sum" else node, {})
@@ -135,16 +131,7 @@ def measure(
     return tables
 
 
-def by_node(
-    supergraph: SuperGraph,
-    metrics: Iterable[Metric],
-    *,
-    dims: Mapping[str, int] | None = None,
-    shapes: Mapping[str, Sequence[int]] | None = None,
-    values: Mapping[str, float] | None = None,
-    trip_counts: Mapping[str, int] | None = None,
-    unknown: Unknown = "error",
-) -> list[NodeCost]:
+def by_node(supergraph: SuperGraph, metrics: Iterable[Metric], **given: Unpack[Given]) -> list[NodeCost]:
     """Price a supergraph node by node.
 
     A constant stands with the first node that reads it. A node has a line for each condition that something of it
@@ -155,11 +142,7 @@ def by_node(
     Args:
         supergraph: As for ``measure``.
         metrics: Likewise.
-        dims: Likewise.
-        shapes: Likewise.
-        values: Likewise.
-        trip_counts: Likewise.
-        unknown: Likewise.
+        given: Likewise.
 
     Returns:
         The lines in graph order, local functions inlined; every live node that is no pool has one, if only of zeros.
@@ -167,8 +150,7 @@ def by_node(
     Raises:
         SuperNetError: As ``measure`` raises.
     """
-    graph = resolve_calls(supergraph, _bindings(dims, shapes, values, trip_counts))
-    bills = _bills(graph, metrics, unknown)
+    graph, bills = _price(supergraph, metrics, **given)
     supergraph = graph.supergraph
     nodes = supergraph.graph.node
     lines: dict[tuple[int, Condition], NodeCost] = {}
@@ -190,15 +172,7 @@ def by_node(
 
 
 def by_operator(
-    supergraph: SuperGraph,
-    metrics: Iterable[Metric],
-    selection: Selection,
-    *,
-    dims: Mapping[str, int] | None = None,
-    shapes: Mapping[str, Sequence[int]] | None = None,
-    values: Mapping[str, float] | None = None,
-    trip_counts: Mapping[str, int] | None = None,
-    unknown: Unknown = "error",
+    supergraph: SuperGraph, metrics: Iterable[Metric], selection: Selection, **given: Unpack[Given]
 ) -> list[OperatorCost]:
     """Price a supergraph operator by operator. What stands in control flow is paid by the node that holds it.
 
@@ -206,11 +180,7 @@ def by_operator(
         supergraph: As for ``measure``.
         metrics: Likewise.
         selection: Which branches are live.
-        dims: As for ``measure``.
-        shapes: Likewise.
-        values: Likewise.
-        trip_counts: Likewise.
-        unknown: Likewise.
+        given: As for ``measure``.
 
     Returns:
         The operators of live nodes, local functions inlined, those that cost most by the first metric first.
@@ -218,9 +188,38 @@ def by_operator(
     Raises:
         SuperNetError: As ``measure`` raises.
     """
-    graph = resolve_calls(supergraph, _bindings(dims, shapes, values, trip_counts))
-    bills = _bills(graph, metrics, unknown)
-    nodes, choices = graph.supergraph.graph.node, selection.indices
+    (found,) = by_operators(supergraph, metrics, [selection], **given)
+    return found
+
+
+def by_operators(
+    supergraph: SuperGraph,
+    metrics: Iterable[Metric],
+    selections: Iterable[Selection],
+    **given: Unpack[Given],
+) -> list[list[OperatorCost]]:
+    """Price a supergraph operator by operator under several selections; its nodes are priced once.
+
+    Args:
+        supergraph: As for ``measure``.
+        metrics: Likewise.
+        selections: Which branches are live.
+        given: As for ``measure``.
+
+    Returns:
+        For each selection, what ``by_operator`` returns.
+
+    Raises:
+        SuperNetError: As ``measure`` raises.
+    """
+    graph, bills = _price(supergraph, metrics, **given)
+    return [_operators(graph, bills, selection.indices) for selection in selections]
+
+
+def _operators(
+    graph: CallGraph, bills: Mapping[str, tuple[Metric, Bill]], choices: Sequence[int]
+) -> list[OperatorCost]:
+    nodes = graph.supergraph.graph.node
     live = {
         index
         for index, condition in enumerate(graph.supergraph.node_conditions)
@@ -246,19 +245,21 @@ def _operator(node: NodeProto) -> str:
     return node.op_type if is_standard(node) else f"{node.domain}::{node.op_type}"
 
 
-def _bindings(
-    dims: Mapping[str, int] | None,
-    shapes: Mapping[str, Sequence[int]] | None,
-    values: Mapping[str, float] | None,
-    trip_counts: Mapping[str, int] | None,
-) -> Bindings:
-    return Bindings(dims or {}, shapes or {}, values or {}, trip_counts or {})
-
-
-def _bills(graph: CallGraph, metrics: Iterable[Metric], unknown: Unknown) -> dict[str, tuple[Metric, Bill]]:
+def _price(
+    supergraph: SuperGraph,
+    metrics: Iterable[Metric],
+    *,
+    dims: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    values: Mapping[str, float] | None = None,
+    trip_counts: Mapping[str, int] | None = None,
+    unknown: Unknown = "error",
+) -> tuple[CallGraph, dict[str, tuple[Metric, Bill]]]:
+    """Return the calls of a supergraph, and the bill of every metric by its name."""
+    graph = resolve_calls(supergraph, Bindings(dims or {}, shapes or {}, values or {}, trip_counts or {}))
     bills: dict[str, tuple[Metric, Bill]] = {}
     for metric in metrics:
         if metric.name in bills:
             raise ValueError(f"two metrics are named '{metric.name}'; names must be unique")
         bills[metric.name] = (metric, metric.bill(graph, unknown=unknown))
-    return bills
+    return graph, bills

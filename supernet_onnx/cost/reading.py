@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from onnx import AttributeProto, ModelProto
+from onnx import AttributeProto
 
 from supernet_onnx.cost.opcall import AttrValue, OpCall, Operand
 from supernet_onnx.cost.quantisation import integer_bits
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from onnx import GraphProto, NodeProto
 
-__all__ = ["Reader", "opsets_of"]
+__all__ = ["Reader"]
 
 _UNKNOWN = TensorType(0, None)
 
@@ -66,11 +66,6 @@ class Reader:
             tuple(self.operand(name, is_bias=role(node, slot) == "bias") for slot, name in enumerate(node.input)),
             tuple(self.operand(name) for name in node.output),
         )
-
-
-def opsets_of(model: ModelProto) -> dict[str, int]:
-    """Return the version of each domain that a model imports, ``""`` for the standard one."""
-    return {"" if entry.domain == "ai.onnx" else entry.domain: entry.version for entry in model.opset_import}
 
 
 def _attributes(node: NodeProto) -> dict[str, AttrValue]:

@@ -29,7 +29,7 @@ class Use:
     Attributes:
         data: It reaches a graph output otherwise than as a shape.
         weight: It arrives in a weight slot.
-        bias: It arrives in a bias slot, or is the bias of a linear layer.
+        bias: It arrives in a bias slot, or is added to what a layer makes as its bias.
         other: It arrives in another slot as data.
         quantized: It arrives as data that are quantised, so that integers are what floats would be.
         reader: The first node of the main graph that reads it while the model runs; None if none does.
@@ -97,10 +97,6 @@ class _Sweep:
         self._diagrams = supergraph.diagrams
         self._facts = facts
         self._open: dict[str, _Open] = {}
-        self._folded: dict[int, Condition] = {}
-        for fold in facts.folds:
-            before = self._folded.get(fold.batchnorm, self._diagrams.false)
-            self._folded[fold.batchnorm] = self._diagrams.either(before, fold.condition)
         for value in supergraph.graph.output:
             use = self._open.setdefault(value.name, _Open())
             use.data.add(self._diagrams.true)
@@ -138,17 +134,17 @@ class _Sweep:
                 self._take_data(step, slot, use, output, before_run=before_run)
             elif kind != "setting":
                 taken = output.data
-                if step.home in self._folded and not step.is_nested:
-                    taken = without(self._diagrams, taken, self._folded[step.home])
+                if step.home in self._facts.folded and not step.is_nested:
+                    taken = without(self._diagrams, taken, self._facts.folded[step.home])
                 (use.weight if kind == "weight" else use.bias).add(taken)
 
     def _take_data(self, step: Step, slot: int, use: _Open, output: Use, *, before_run: bool) -> None:
         """Note the use of an input that is no weight by the operator alone."""
         rest = self._diagrams.true
-        if not step.is_nested and (step.home, slot) in self._facts.linear_biases:
-            linear = self._facts.linear_biases[step.home, slot]
-            use.bias.add(self._diagrams.both(output.data, linear))
-            rest = without(self._diagrams, rest, linear)
+        if not step.is_nested and (step.home, slot) in self._facts.added_biases:
+            is_bias = self._facts.added_biases[step.home, slot]
+            use.bias.add(self._diagrams.both(output.data, is_bias))
+            rest = without(self._diagrams, rest, is_bias)
         if before_run:
             self._inherit(use, output, rest)
         elif role(step.node, slot) == "quantized":

@@ -73,7 +73,7 @@ class ParameterCount:
         functions = _functions(self.name, graph, unknown)
         entries = list(self._stored(graph))
         if self.biases:
-            entries.extend(_folded_biases(graph))
+            entries.extend(_biases_from_batchnorm(graph))
         return Bill(tuple(entries), functions)
 
     def _stored(self, graph: CallGraph) -> Iterator[Entry]:
@@ -162,7 +162,7 @@ def _functions(metric: str, graph: CallGraph, unknown: Unknown) -> tuple[str, ..
     return tuple(called)
 
 
-def _folded_biases(graph: CallGraph) -> Iterator[Entry]:
+def _biases_from_batchnorm(graph: CallGraph) -> Iterator[Entry]:
     """Count the biases that convolutions without one get from the BatchNormalizations folded into them.
 
     A convolution and a BatchNormalization that are used together several times share one bias.

@@ -47,7 +47,10 @@ SUBNETS: Final = 64
 _SEEN_FOR_UNSEEN: Final = 4  # one subnet is measured that the fit does not see for so many that it does
 _EMPTY_KEY: Final = "nothing"
 _WARM: Final = " warm"
-_EMPTY: Final = '<ir_version: 8, opset_import: ["" : 17]> nothing (float[1] x) => (float[1] y) { y = Relu (x) }'
+_EMPTY: Final = """
+<ir_version: 8, opset_import: ["" : 17]>
+nothing (float[1] "supernet_onnx.nothing") => (float[1] y) { y = Relu ("supernet_onnx.nothing") }
+"""  # an input of the supernet's has another name, and so another shape
 
 
 @dataclass(frozen=True, slots=True)

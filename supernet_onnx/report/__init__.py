@@ -11,6 +11,8 @@ from supernet_onnx.report.inspection import Inspection
 from supernet_onnx.report.pricing import Pricing
 from supernet_onnx.report.profiling import Profiling
 from supernet_onnx.report.pruning import Pruning
+from supernet_onnx.report.publishing import Publishing
+from supernet_onnx.report.scorecard import Scorecard
 from supernet_onnx.report.timing import Timings
 from supernet_onnx.report.tradeoffs import Tradeoffs, draw_front
 from supernet_onnx.report.verification import Verification, explain
@@ -22,7 +24,9 @@ __all__ = [
     "Pricing",
     "Profiling",
     "Pruning",
+    "Publishing",
     "Report",
+    "Scorecard",
     "Table",
     "Timings",
     "Tradeoffs",

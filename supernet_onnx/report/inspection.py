@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from supernet_onnx.report.form import Json, Part
     from supernet_onnx.supergraph import Branch, Pool, SuperGraph
 
-__all__ = ["Inspection"]
+__all__ = ["Inspection", "own_nodes"]
 
 _TOO_LONG: Final = 1 << 13_000  # Python writes no integer of more than 4,300 digits
 
@@ -36,12 +36,12 @@ class Inspection:
     selections: int
 
     def record(self) -> Json:
-        """Return ``format``, ``pools``, ``selections`` and ``nodes``.
+        """Return ``format``, ``pools``, ``selections``, ``nodes`` and ``notes``.
 
         A branch's ``nodes`` are those that only selections with this branch need; ``selected`` is null where the
         weights are computed, and ``selections`` where the number has too many digits to be written.
         """
-        own = _own_nodes(self.supergraph)
+        own = own_nodes(self.supergraph)
         return {
             "format": self.version,
             "pools": [
@@ -55,18 +55,20 @@ class Inspection:
             ],
             "selections": self.selections if _is_writable(self.selections) else None,
             "nodes": len(self.supergraph.graph.node),
+            "notes": list(self.supergraph.recovery.notes),
         }
 
     def parts(self) -> list[Part]:
         """Return a line of totals and a row for each branch."""
         pools, name = self.supergraph.pools, clean(str(self.file))
+        recovery = [clean(note) for note in self.supergraph.recovery.notes]
         nodes = plural(len(self.supergraph.graph.node), "node")
         if not pools:
-            return [f"{name}: no pools, {nodes}"]
+            return [f"{name}: no pools, {nodes}", *recovery]
         exact = _is_writable(self.selections)
         space = plural(self.selections, "selection") if exact else f"2^{math.log2(self.selections):.0f} selections"
         version = f"mark format {clean(self.version)}" if self.version else "mark format not stated"
-        own = _own_nodes(self.supergraph)
+        own = own_nodes(self.supergraph)
         table = Table(["pool", "branch"], ["calls", "weight", "score", "nodes"], ["selected"])
         for level, pool in enumerate(pools):
             for i, branch in enumerate(pool.branches):
@@ -84,7 +86,7 @@ class Inspection:
             for pool in pools
             if _selected(pool) is None
         ]
-        return [f"{name}: {plural(len(pools), 'pool')}, {space}, {nodes}, {version}", table, *notes]
+        return [f"{name}: {plural(len(pools), 'pool')}, {space}, {nodes}, {version}", table, *notes, *recovery]
 
 
 def _branch(branch: Branch, nodes: int) -> Json:
@@ -102,7 +104,7 @@ def _selected(pool: Pool) -> str | None:
     return pool.branches[weights.index(max(weights))].name if weights else None
 
 
-def _own_nodes(supergraph: SuperGraph) -> list[list[int]]:
+def own_nodes(supergraph: SuperGraph) -> list[list[int]]:
     """Count for each branch of each pool the nodes that are live only with it; the pools' marks are no such nodes."""
     diagrams = supergraph.diagrams
     owners: dict[int, list[tuple[int, int]]] = {}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING
 
-from supernet_onnx.diagram import ways
+from supernet_onnx.report.conditions import in_words, ways
 from supernet_onnx.report.form import Table, clean, format_amount
 
 if TYPE_CHECKING:
@@ -15,13 +15,9 @@ if TYPE_CHECKING:
     from supernet_onnx.diagram import Number
     from supernet_onnx.report.form import Json, Part
     from supernet_onnx.selection import Selection
-    from supernet_onnx.supergraph import Condition, Pool
+    from supernet_onnx.supergraph import Pool
 
 __all__ = ["Pricing"]
-
-_MAX_WAYS: Final = 64
-
-_Ways: TypeAlias = list[dict[str, list[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +76,7 @@ class Pricing:
                 {
                     "node": node.node,
                     "op_type": node.op_type,
-                    "when": self._ways(node.condition),
+                    "when": ways(node.condition, self.pools),
                     "amounts": node.amounts,
                 }
                 for node in self.nodes
@@ -143,25 +139,5 @@ class Pricing:
         table = Table(["node", "when"], list(self.tables))
         for node in self.nodes:
             amounts = (format_amount(node.amounts[name]) for name in self.tables)
-            table.add_row(clean(node.node), clean(_in_words(self._ways(node.condition))), *amounts)
+            table.add_row(clean(node.node), clean(in_words(ways(node.condition, self.pools))), *amounts)
         return ["", table]
-
-    def _ways(self, condition: Condition) -> _Ways | None:
-        """Return the ways in which a condition holds, as the branches that pools may take; None for too many."""
-        found = ways(condition, most=_MAX_WAYS)
-        if found is None:
-            return None
-        return [
-            {
-                self.pools[level].name: [self.pools[level].branches[i].name for i in taken]
-                for level, taken in way.items()
-            }
-            for way in found
-        ]
-
-
-def _in_words(found: _Ways | None) -> str:
-    """Write ways as ``conv=Conv2d|Identity and act=ReLU or ...``; nothing for always."""
-    if found is None:
-        return "it depends"
-    return " or ".join(" and ".join(f"{pool}={'|'.join(taken)}" for pool, taken in way.items()) for way in found)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 import zipfile
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import numpy as np
 from onnx import helper
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
     from supernet_onnx.runtime.session import Array
 
-__all__ = ["Batches"]
+__all__ = ["Batches", "find_target"]
+
+_LOCAL_HEADER: Final = 30  # bytes in front of a zip member's name, of which the last four give two lengths
+_ENCRYPTED: Final = 1
 
 
 class _Header(NamedTuple):
@@ -31,16 +35,23 @@ class _Header(NamedTuple):
     is_fortran: bool
 
 
+class _Reader(Protocol):
+    """Reads the next samples of an array."""
+
+    def __call__(self, count: int) -> Array: ...
+
+
 class Batches:
     """The inputs of a model, batch by batch, from an ``.npz`` file whose arrays bear their names.
 
-    It can be gone through several times. Arrays are read as a stream, compressed ones as well; arrays that are no
-    inputs, such as targets, are passed over.
+    It can be gone through several times. Arrays that are stored as they are (``numpy.savez``) are mapped into memory, a
+    batch at a time; compressed ones are read as a stream. Other arrays are passed over.
 
     Args:
         path: The file.
         graph: The model's.
         size: The samples of a batch; the last one may have fewer. The first dim of every array is that of the samples.
+        target: The name of an array that is to be in the batches, too; it may be of any type and shape.
 
     Attributes:
         num_samples: How many there are.
@@ -49,28 +60,30 @@ class Batches:
         RunError: The file cannot be read, lacks an input, holds one of another type, or inputs differ in length.
     """
 
-    def __init__(self, path: Path, graph: GraphProto, *, size: int) -> None:
+    def __init__(self, path: Path, graph: GraphProto, *, size: int, target: str | None = None) -> None:
         self._path = path
         self._size = size
         types = {value.name: type_of(value.type).dtype for value in graph.input}
-        self._names = input_names(graph)
+        inputs = input_names(graph)
+        self._names = inputs if target is None else [*inputs, target]
+        there = _names_in(path)
+        for name in self._names:
+            if name not in there:
+                kind = "model's input" if name in types else "target"
+                raise RunError(f"'{path}' holds the arrays {_listed(there)}, and lacks the {kind} '{name}'")
+        headers = {}
         with reading_npz(path), zipfile.ZipFile(path) as archive:
-            there = {name.removesuffix(".npy") for name in archive.namelist()}
-            for name in self._names:
-                if name not in there:
-                    held = ", ".join(f"'{other}'" for other in sorted(there)) or "none"
-                    raise RunError(f"'{path}' holds the arrays {held}, and lacks the model's input '{name}'")
-            headers = {}
             for name in self._names:
                 with archive.open(f"{name}.npy") as file:
                     headers[name] = _read_header(file)
         for name, header in headers.items():
-            expected = helper.tensor_dtype_to_np_dtype(types[name])
+            expected = helper.tensor_dtype_to_np_dtype(types[name]) if name in types else header.dtype
             if header.dtype != expected or header.dtype.hasobject or not header.shape or header.is_fortran:
                 order = " in Fortran order" if header.is_fortran else ""
+                wanted = f"the model expects {expected}" if name in types else "a target is numbers"
                 raise RunError(
-                    f"'{path}', array '{name}' is {header.dtype}{list(header.shape)}{order}, the model expects "
-                    f"{expected} with the samples along the first dim; convert it"
+                    f"'{path}', array '{name}' is {header.dtype}{list(header.shape)}{order}, {wanted} "
+                    "with the samples along the first dim; convert it"
                 )
         lengths = {header.shape[0] for header in headers.values()}
         if len(lengths) != 1 or lengths == {0}:
@@ -83,13 +96,74 @@ class Batches:
         with contextlib.ExitStack() as stack:
             with reading_npz(self._path):
                 archive = stack.enter_context(zipfile.ZipFile(self._path))
-                files = {name: stack.enter_context(archive.open(f"{name}.npy")) for name in self._names}
-                headers = {name: _read_header(file) for name, file in files.items()}
+                readers = {name: self._reader(archive, f"{name}.npy", stack) for name in self._names}
             for start in range(0, self.num_samples, self._size):
                 count = min(self._size, self.num_samples - start)
                 with reading_npz(self._path):
-                    batch = {name: _read(files[name], headers[name], count) for name in self._names}
+                    batch = {name: read(count) for name, read in readers.items()}
                 yield batch
+
+    def _reader(self, archive: zipfile.ZipFile, member: str, stack: contextlib.ExitStack) -> _Reader:
+        info = archive.getinfo(member)
+        if info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & _ENCRYPTED:
+            return _Mapped(self._path, info.header_offset)
+        return _Streamed(stack.enter_context(archive.open(info)))
+
+
+class _Mapped:
+    """Reads samples of an array that is stored as it is, by mapping its part of the file."""
+
+    def __init__(self, path: Path, offset: int) -> None:
+        self._path = path
+        with path.open("rb") as file:
+            file.seek(offset)
+            lengths = struct.unpack("<HH", file.read(_LOCAL_HEADER)[-4:])  # of the name and the extra field
+            file.seek(sum(lengths), 1)
+            self._header = _read_header(file)
+            self._place = file.tell()
+
+    def __call__(self, count: int) -> Array:
+        shape, dtype = (count, *self._header.shape[1:]), self._header.dtype
+        if not (wanted := int(np.prod(shape)) * dtype.itemsize):
+            return np.zeros(shape, dtype)
+        mapped = np.memmap(self._path, dtype, "r", offset=self._place, shape=shape)
+        self._place += wanted
+        return np.array(mapped)  # members of an archive need not be aligned; and the map ends here
+
+
+class _Streamed:
+    """Reads samples of an array that is compressed."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._header = _read_header(file)
+
+    def __call__(self, count: int) -> Array:
+        shape = (count, *self._header.shape[1:])
+        wanted = int(np.prod(shape)) * self._header.dtype.itemsize
+        content = self._file.read(wanted)
+        if len(content) < wanted:
+            raise EOFError(f"an array ends after {len(content)} of {wanted} bytes")
+        return np.frombuffer(content, self._header.dtype).reshape(shape)
+
+
+def find_target(path: Path, graph: GraphProto) -> str:
+    """Return the name of the one array of an ``.npz`` file that is no input of the model.
+
+    Raises:
+        RunError: The file cannot be read, or there is none, or several.
+    """
+    others = _names_in(path) - {value.name for value in graph.input}
+    if len(others) != 1:
+        told = f"has the arrays {_listed(others)} beside the inputs" if others else "holds nothing beside the inputs"
+        cure = "say which one holds the targets, with --target NAME" if others else "save the targets in it, too"
+        raise RunError(f"'{path}' {told}; {cure}")
+    return others.pop()
+
+
+def _names_in(path: Path) -> set[str]:
+    with reading_npz(path), zipfile.ZipFile(path) as archive:
+        return {name.removesuffix(".npy") for name in archive.namelist()}
 
 
 def _read_header(file: IO[bytes]) -> _Header:
@@ -99,10 +173,5 @@ def _read_header(file: IO[bytes]) -> _Header:
     return _Header(shape, dtype, is_fortran)
 
 
-def _read(file: IO[bytes], header: _Header, count: int) -> Array:
-    shape = (count, *header.shape[1:])
-    wanted = int(np.prod(shape)) * header.dtype.itemsize
-    content = file.read(wanted)
-    if len(content) < wanted:
-        raise EOFError(f"an array ends after {len(content)} of {wanted} bytes")
-    return np.frombuffer(content, header.dtype).reshape(shape)
+def _listed(names: set[str]) -> str:
+    return ", ".join(f"'{name}'" for name in sorted(names)) or "none"

@@ -12,6 +12,7 @@ from onnx import ModelProto, numpy_helper
 
 from supernet_onnx import marks
 from supernet_onnx.errors import RunError
+from supernet_onnx.graph import standard_opset
 from supernet_onnx.runtime.feeds import random_inputs
 from supernet_onnx.runtime.session import open_session
 from supernet_onnx.selection import check
@@ -162,7 +163,7 @@ def one_hot(supergraph: SuperGraph, selection: Selection) -> ModelProto:
 
 def _restore_functions(model: ModelProto, sizes: set[int]) -> None:
     present = {function.name for function in model.functions if function.domain == marks.DOMAIN}
-    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    opset = standard_opset(model)
     for size in sorted(sizes):
         if marks.op_type(size) not in present:
             model.functions.append(marks.pool_function(size, opset=max(opset, _FUNCTION_OPSET)))

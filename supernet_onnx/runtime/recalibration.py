@@ -16,7 +16,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from supernet_onnx.errors import ModelError, RunError
 from supernet_onnx.folding import Statistics, layers, with_statistics
-from supernet_onnx.graph import describe
+from supernet_onnx.graph import describe, standard_opset
 from supernet_onnx.runtime.session import open_session
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _probed(subnet: ModelProto) -> tuple[ModelProto, dict[str, tuple[str, str, s
     model = ModelProto()
     model.CopyFrom(subnet)
     nodes = {node.output[0] for uses in layers(model).values() for node in uses}
-    opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    opset = standard_opset(model)
     kept = list(model.graph.node)
     del model.graph.node[:]
     del model.graph.output[:]

@@ -11,13 +11,13 @@ Augmentation and a Method for Prediction", 1974: PRESS, the sum of ``(residual_i
 from __future__ import annotations
 
 import itertools
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from supernet_onnx.search.scoring import scores_to_json
 from supernet_onnx.selection import Selection, resolve
 
 if TYPE_CHECKING:
@@ -64,9 +64,7 @@ class Effects:
 
     def to_json(self, supergraph: SuperGraph) -> str:
         """Return the scores as ``{"POOL": {"BRANCH": score}}``, as ``prune --scores`` reads them."""
-        names = {pool.name: [branch.name for branch in pool.branches] for pool in supergraph.pools}
-        record = {pool: dict(zip(names[pool], scores, strict=True)) for pool, scores in self.scores.items()}
-        return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        return scores_to_json(supergraph, self.scores)
 
 
 def balanced_selections(supergraph: SuperGraph, number: int, *, seed: int = 0) -> list[Selection]:

@@ -8,12 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from onnx import ModelProto
+
+from supernet_onnx import marks
 from supernet_onnx.errors import BudgetError, SelectionError
+from supernet_onnx.recovery import record
 
 if TYPE_CHECKING:
-    from supernet_onnx.supergraph import Pool
+    from supernet_onnx.supergraph import Pool, SuperGraph
 
-__all__ = ["Scores", "Scoring", "score_pools", "scores_from_json"]
+__all__ = ["Scores", "Scoring", "score_pools", "scores_from_json", "scores_to_json", "with_scores"]
 
 Scores: TypeAlias = "Mapping[str, Mapping[str, float] | Sequence[float]]"
 """For each pool, the score of each branch, by name or in order; higher is better."""
@@ -81,6 +85,31 @@ def scores_from_json(text: str) -> Scores:
     if not isinstance(scores, dict) or not all(isinstance(of_pool, dict | list) for of_pool in scores.values()):
         raise BudgetError('scores must be a JSON object {"POOL": {"BRANCH": score, ...}, ...}')
     return scores
+
+
+def scores_to_json(supergraph: SuperGraph, scores: Mapping[str, Sequence[float]]) -> str:
+    """Return scores as JSON, with the names of the branches; ``scores_from_json`` reads it."""
+    names = {pool.name: [branch.name for branch in pool.branches] for pool in supergraph.pools}
+    record = {pool: dict(zip(names[pool], of_pool, strict=True)) for pool, of_pool in scores.items()}
+    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+
+
+def with_scores(supergraph: SuperGraph, scores: Mapping[str, Sequence[float]]) -> ModelProto:
+    """Return a copy of a model whose pools have scores, in place of those that they have.
+
+    Args:
+        supergraph: Not changed.
+        scores: For every pool, that of each branch, in order.
+    """
+    model = ModelProto()
+    model.CopyFrom(supergraph.model)
+    for pool in supergraph.pools:
+        assert len(scores[pool.name]) == len(pool.branches)
+        for index in pool.nodes:
+            marks.set_scores(model.graph.node[index], scores[pool.name])
+    if record.kept(model):
+        record.keep(model)  # it has the scores, too
+    return model
 
 
 def _given(pools: Sequence[Pool], scores: Scores, pinned: frozenset[str]) -> list[tuple[float, ...]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, TypeProto, helper, numpy_helper
 
-from supernet_onnx.graph import is_standard, subgraphs
+from supernet_onnx.graph import is_standard, num_scan_inputs, subgraphs
 from supernet_onnx.shapes.skeleton import SMALL
 from supernet_onnx.shapes.types import type_of, values_of
 
@@ -182,8 +182,7 @@ def carried(node: NodeProto, body: GraphProto) -> Iterator[tuple[str, int, int, 
         for i, name in enumerate(node.input[2:]):
             yield name, i + 2, i + 1, i
         return
-    scanned = next((attribute.i for attribute in node.attribute if attribute.name == "num_scan_inputs"), 0)
-    for i, name in enumerate(node.input[: len(node.input) - scanned]):
+    for i, name in enumerate(node.input[: len(node.input) - num_scan_inputs(node)]):
         yield name, i, i, i
 
 

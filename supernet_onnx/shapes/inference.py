@@ -10,7 +10,7 @@ import onnx
 from onnx import GraphProto, ModelProto
 
 from supernet_onnx.errors import ModelError
-from supernet_onnx.graph import has_subgraphs, subgraphs
+from supernet_onnx.graph import has_subgraphs, standard_opset, subgraphs
 from supernet_onnx.shapes.bindings import Bindings
 from supernet_onnx.shapes.filling import fill
 from supernet_onnx.shapes.skeleton import skeleton_of
@@ -69,7 +69,7 @@ def infer_graph(model: ModelProto, bindings: Bindings) -> Inference:
     """
     skeleton = skeleton_of(model, bindings)
     names = frozenset(declared_dims(model.graph))
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+    opset = standard_opset(model)
     inferred = _infer(skeleton, propagate=False)
     propagate = not _has_long_vectors(inferred.graph)
     if propagate:
@@ -84,7 +84,7 @@ def infer_graph(model: ModelProto, bindings: Bindings) -> Inference:
             inferred = _infer(inferred, propagate=propagate)
         elif not was_symbolic:
             was_symbolic = True
-            inferred = _infer_symbolically(inferred)
+            inferred = _infer_symbolically(inferred, propagate=propagate)
         else:
             break
     types = types_in(inferred.graph, names)
@@ -101,8 +101,9 @@ def contradiction(model: ModelProto, bindings: Bindings) -> str | None:
     skeleton = skeleton_of(model, bindings)
     for node in skeleton.graph.node:
         node.name = node.name or next(filter(None, node.output), "")  # onnx names the node that it complains about
+    propagate = not _has_long_vectors(_infer(skeleton, propagate=False).graph)
     try:
-        onnx.shape_inference.infer_shapes(skeleton, check_type=False, strict_mode=True, data_prop=True)
+        onnx.shape_inference.infer_shapes(skeleton, check_type=False, strict_mode=True, data_prop=propagate)
     except onnx.shape_inference.InferenceError as error:
         return str(error).splitlines()[0].rpartition("Inference error(s): ")[2].strip()
     return None
@@ -127,7 +128,7 @@ def _has_long_vectors(graph: GraphProto) -> bool:
     return False
 
 
-def _infer_symbolically(model: ModelProto) -> ModelProto:
+def _infer_symbolically(model: ModelProto, *, propagate: bool) -> ModelProto:
     """Let the symbolic package fill what it can of standard operators, if what it says holds together.
 
     It raises where onnx, not strict, passes over a node. What it knows of other domains is not asked for.
@@ -153,7 +154,7 @@ def _infer_symbolically(model: ModelProto) -> ModelProto:
         logger.setLevel(level)
     _rename_domain(proto.graph, _HIDDEN, "com.microsoft")
     try:
-        onnx.shape_inference.infer_shapes(proto, check_type=False, strict_mode=True, data_prop=True)
+        onnx.shape_inference.infer_shapes(proto, check_type=False, strict_mode=True, data_prop=propagate)
     except onnx.shape_inference.InferenceError:
         return model
     return proto

@@ -9,7 +9,7 @@ import onnx
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from supernet_onnx import marks
-from supernet_onnx.graph import forget_shapes, initializer_names, subgraphs, without_shape
+from supernet_onnx.graph import STANDARD, forget_shapes, initializer_names, standard_opset, subgraphs, without_shape
 from supernet_onnx.shapes.formulas import evaluate
 from supernet_onnx.shapes.stand_ins import DOMAIN, functions, matrices, stand_in
 from supernet_onnx.shapes.types import dim_of, tensor_type, type_of
@@ -78,7 +78,7 @@ def skeleton_of(model: ModelProto, bindings: Bindings) -> ModelProto:
         graph.output.append(as_input or (_bound(value, bound) if value.name in opaque else without_shape(value)))
     graph.value_info.extend(_bound(value, bound) for value in source.value_info if value.name in opaque)
     sizes = {len(marks.decode(node).branches) for node in source.node if marks.is_pool(node)}
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    opset = standard_opset(model)
     skeleton.functions.extend(marks.pool_function(size, opset=max(opset, marks.MIN_OPSET)) for size in sorted(sizes))
     return skeleton
 
@@ -100,7 +100,7 @@ def _replace_foreign(graph: GraphProto, declared: Collection[str]) -> list[NodeP
         nodes.append(node)
         for body in subgraphs(node):
             inner = _replace_foreign(body, ())
-            if all(node.domain in ("", "ai.onnx", DOMAIN) for node in inner):
+            if all(node.domain in (*STANDARD, DOMAIN) for node in inner):
                 forget_shapes(body)
             nodes += inner
     return nodes

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 
 from supernet_onnx.cost import Decomposition
 from supernet_onnx.train import sampling
+from supernet_onnx.train.flat import FlatCost
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from supernet_onnx.cost import CostTable
     from supernet_onnx.diagram import Diagram
+    from supernet_onnx.train.flat import Weighing
     from supernet_onnx.train.pool import SuperNetModule
 
 __all__ = ["ExpectedCost"]
@@ -33,6 +35,8 @@ class ExpectedCost:
     - ``softmax(alpha)`` for a pool that samples with Gumbel noise: the probability that a branch is drawn, which no
       temperature changes (the Gumbel-max trick; ``Sampling.is_tempered``);
     - for a hard pool 1 at the largest, with the gradient of the above (straight-through; ``Sampling.prices_choice``).
+
+    Flat pools whose logits are plain parameters on the CPU take the closed form of ``FlatCost``, to the same value.
 
     It is worked out in float64, where integers up to 2^53 are exact; in float32 on a device that has no float64 (MPS).
 
@@ -57,35 +61,50 @@ class ExpectedCost:
         self._never = torch.full((1,), -torch.inf)
         self._ones = [1.0] * len(self._pools)
         self._levels, self._joint = _plan([part.joint for part in parts])
-        self._is_simple = len(parts) == 1 and not self._levels and not parts[0].trunk
+        self._flat: FlatCost | None = None
+        if len(parts) == 1 and not self._levels and sizes:
+            self._flat = FlatCost(parts[0].branches.values(), parts[0].trunk)
 
     def __call__(self) -> Tensor:
         """Return the expected cost now, a scalar on the logits' device."""
         if not self._pools:
             return self._trunks.max()
-        alphas = [pool.alpha for pool in self._pools]
+        weighings = self._weighings()
+        if self._flat is not None:
+            plain = [pool._parameters.get("alpha") for pool in self._pools]  # pool.alpha takes ten times as long
+            if self._flat.fits(plain):
+                return self._flat(cast("list[Tensor]", plain), weighings, self._formula)
+        return self._formula([pool.alpha for pool in self._pools], weighings)
+
+    def _weighings(self) -> list[Weighing]:
+        """Return how the logits of each pool become weights now."""
+        return [
+            (1.0 / pool.temperature if pool.sampling.is_tempered else 1.0, pool.sampling.prices_choice)
+            for pool in self._pools
+        ]
+
+    def _formula(self, alphas: Sequence[Tensor], weighings: Sequence[Weighing]) -> Tensor:
+        """Return the expected cost for these logits as a graph of torch's operations."""
         self._move(alphas[0].device)
-        theta = self._theta(alphas)
-        if self._is_simple:  # two operations less than below
-            return torch.dot(theta.view(-1), self._costs.view(-1))
+        theta = self._theta(alphas, weighings)
         costs = torch.addmv(self._trunks, self._costs, theta.view(-1))
         if self._levels:
             costs = self._add_joint(costs, theta)
         return costs.max()
 
-    def _theta(self, alphas: Sequence[Tensor]) -> Tensor:
+    def _theta(self, alphas: Sequence[Tensor], weighings: Sequence[Weighing]) -> Tensor:
         """Return the weights of all pools, ``(pools, widest pool)``, 0 where a pool has fewer branches."""
         if self._gather is None:
             logits = torch.stack(list(alphas)).to(self._costs.dtype)
         else:
             logits = torch.cat([*alphas, self._never]).to(self._costs.dtype)[self._gather]
-        scales = [1.0 / pool.temperature if pool.sampling.is_tempered else 1.0 for pool in self._pools]
+        scales = [scale for scale, _ in weighings]
         if scales != self._ones:
             logits = logits * torch.tensor(scales, dtype=logits.dtype, device=logits.device)[:, None]
         # torch.softmax starts threads even for this little, which takes milliseconds on a machine that is busy
         exponentials = (logits - logits.detach().amax(-1, keepdim=True)).exp()
         theta = exponentials / exponentials.sum(-1, keepdim=True)
-        hard = [pool.sampling.prices_choice for pool in self._pools]
+        hard = [is_hard for _, is_hard in weighings]
         if True in hard:
             mask = torch.tensor(hard, device=theta.device)[:, None]
             theta = torch.where(mask, sampling.straight_through(theta), theta)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.parametrize("verb", ["inspect", "cost", "prune", "bench"])
+@pytest.mark.parametrize("verb", ["inspect", "cost", "prune", "bench", "report"])
 def test_a_file_that_is_no_model_is_one_line_for_every_verb(verb: str, tmp_path: Path) -> None:
     files = {"empty": b"", "text": b"Not a model.\n", "cut": marked.flat().SerializeToString()[:-40]}
     messages = {
@@ -70,7 +70,7 @@ def test_without_a_verb_the_help_is_shown() -> None:
     result = call()
     assert (result.exit_code, result.stdout) == (2, "")
     verbs = [line.split()[0] for line in result.stderr.partition("Commands:\n")[2].splitlines()]
-    assert verbs == ["inspect", "cost", "profile", "pareto", "prune", "verify", "bench"]
+    assert verbs == ["inspect", "cost", "profile", "score", "pareto", "search", "prune", "verify", "bench", "report"]
 
 
 def test_a_bug_is_one_line_that_says_what_to_do(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 from typing import TYPE_CHECKING
 
@@ -8,7 +10,8 @@ import pytest
 from onnx import parser
 
 from supernet_onnx.errors import RunError
-from supernet_onnx.runtime import Batches
+from supernet_onnx.runtime import Batches, find_target
+from tests.sparse import write_zeros
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,3 +77,43 @@ def test_a_file_that_is_broken_is_an_error(tmp_path: Path) -> None:
     np.savez(path, x=np.array([None]), k=K)
     with pytest.raises(RunError, match="array 'x' is object"):
         Batches(path, GRAPH, size=2)
+
+
+def test_targets_of_any_type_come_along_and_are_found_where_they_are_the_only_other_array(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", k=K, x=X, label=K.astype(np.uint8)[:, None])
+    assert find_target(tmp_path / "d.npz", GRAPH) == "label"
+    batches = list(Batches(tmp_path / "d.npz", GRAPH, size=4, target="label"))
+    assert np.array_equal(np.concatenate([batch["label"] for batch in batches]), K[:, None])
+    np.savez(tmp_path / "d.npz", k=K, x=X, a=K, b=K)
+    with pytest.raises(RunError, match=r"has the arrays 'a', 'b' beside the inputs; say which .* with --target NAME"):
+        find_target(tmp_path / "d.npz", GRAPH)
+    with pytest.raises(RunError, match="lacks the target 'c'"):
+        Batches(tmp_path / "d.npz", GRAPH, size=2, target="c")
+    np.savez(tmp_path / "d.npz", k=K, x=X)
+    with pytest.raises(RunError, match="holds nothing beside the inputs; save the targets in it, too"):
+        find_target(tmp_path / "d.npz", GRAPH)
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from onnx import parser
+from supernet_onnx.runtime import Batches
+graph = parser.parse_model(sys.argv[2]).graph
+held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + (400 << 20), held + (400 << 20)))
+batches = Batches(Path(sys.argv[1]), graph, size=1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(sum(batch["x"].size for batch in batches), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_a_file_that_does_not_fit_into_the_address_space_is_read_by_mapping_a_batch_at_a_time(tmp_path: Path) -> None:
+    path = write_zeros(tmp_path / "large.npz", {"x": (8, 1 << 27)})  # 1 GiB, nothing of it on the disk
+    assert path.stat().st_blocks * 512 < 1 << 20
+    text = '<ir_version: 10, opset_import: ["" : 20]> g (uint8[n, m] x) => (uint8[n, m] y) { y = Identity (x) }'
+    done = subprocess.run([sys.executable, "-c", LIMITED, path, text], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    read, grown_kib = map(int, done.stdout.split())
+    assert read == 1 << 30
+    assert grown_kib < 3 * (1 << 17)  # a batch of 128 MiB is mapped and copied, while the last one is still held
