@@ -10,7 +10,6 @@ Only onnx is imported here; nothing is known of graphs or files.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -21,7 +20,7 @@ from onnx import AttributeProto, FunctionProto, NodeProto, TensorProto, helper, 
 from supernet_onnx.errors import MarkError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 __all__ = [
     "DOMAIN",
@@ -38,11 +37,9 @@ __all__ = [
     "is_pool",
     "op_type",
     "pool_function",
-    "read_record",
     "set_scores",
     "weights_name",
     "weights_values",
-    "write_record",
 ]
 
 DOMAIN: Final = "supernet_onnx"
@@ -263,32 +260,3 @@ def weights_values(tensor: TensorProto, where: str, num_branches: int) -> tuple[
     if not np.isfinite(values).all():
         raise MarkError(f"{where}: weights '{tensor.name}' are not finite: {values.tolist()}")
     return tuple(float(value) for value in values)
-
-
-def write_record(found: Mapping[str, Mark]) -> str:
-    """Write what marks say, by the outputs of their nodes, for the model's metadata.
-
-    Nodes and their attributes go where a tool inlines the pool functions; a model's metadata stay.
-    """
-    entries = [
-        {"output": output, "pool": mark.pool, "branches": mark.branches, "call": mark.call, "scores": mark.scores}
-        for output, mark in found.items()
-    ]
-    return json.dumps(entries, separators=(",", ":"))
-
-
-def read_record(text: str) -> dict[str, Mark]:
-    """Read what ``write_record`` wrote. Entries that it cannot have written are left out: nothing depends on them."""
-    try:
-        entries = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    found: dict[str, Mark] = {}
-    for entry in entries if isinstance(entries, list) else ():
-        match entry:
-            case {"output": str(output), "pool": str(pool), "branches": [*names], "call": int(call)}:
-                scores = entry.get("scores")
-                if pool and names and all(isinstance(name, str) and name for name in names):
-                    is_scored = isinstance(scores, list) and all(isinstance(score, float) for score in scores)
-                    found[output] = Mark(pool, tuple(names), max(call, 0), tuple(scores) if is_scored else None)
-    return found

@@ -63,12 +63,6 @@ def flat() -> onnx.ModelProto:
     return build(FLAT, FLAT_WEIGHTS)
 
 
-def record(model: onnx.ModelProto) -> None:
-    """Let a model's metadata keep what its marks say, as the export does."""
-    found = {node.output[0]: marks.decode(node) for node in model.graph.node if marks.is_pool(node)}
-    model.metadata_props.add(key=marks.POOLS_KEY, value=marks.write_record(found))
-
-
 def write(model: onnx.ModelProto, path: Path) -> Path:
     """Write a model and return its path."""
     path.write_bytes(model.SerializeToString())

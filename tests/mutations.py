@@ -10,7 +10,7 @@ import onnx.inliner
 from google.protobuf.descriptor import FieldDescriptor
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, parser
 
-from supernet_onnx import marks
+from supernet_onnx import marks, recovery
 from tests import graphs, marked
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def inlined(model: ModelProto) -> ModelProto:
     """Return a marked model as onnx's inliner leaves it, all pools as what their functions compute."""
     recorded = ModelProto()
     recorded.CopyFrom(model)
-    marked.record(recorded)
+    recovery.record.keep(recorded)
     return onnx.inliner.inline_local_functions(recorded)
 
 

@@ -15,7 +15,7 @@ import pytest
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_dynamic, quantize_static
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from supernet_onnx import marks, runtime
+from supernet_onnx import marks, recovery, runtime
 from supernet_onnx.errors import MarkError, ModelError
 from supernet_onnx.pruning import prune
 from supernet_onnx.selection import every
@@ -102,7 +102,7 @@ def test_pools_that_a_tool_inlined_are_recovered_by_name_and_every_selection_pru
 ) -> None:
     model = onnx.load(path)
     model.graph.initializer[0].CopyFrom(onnx.helper.make_tensor("pool.weights", 1, [3], weights))
-    marked.record(model)
+    recovery.record.keep(model)
     marked.write(model, path)
     before, after = read(path), read(INLINING[tool](path))
     assert not after.recovery.lost
@@ -145,7 +145,7 @@ def test_a_pool_whose_name_an_optimizer_computed_away_is_an_error_that_names_the
 
 def test_a_pool_that_a_tool_rewrote_is_never_left_as_a_mixture(path: Path) -> None:
     model = onnx.load(path)
-    marked.record(model)
+    recovery.record.keep(model)
     inlined = onnx.inliner.inline_local_functions(model)
     (mixture,) = (node for node in inlined.graph.node if node.op_type == "Sum")
     mixture.op_type, mixture.input[:] = "Add", mixture.input[:2]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, numpy_helper, parser
 
-from supernet_onnx import marks
+from supernet_onnx import marks, recovery
 from supernet_onnx.pruning import prune
 from supernet_onnx.selection import every, sample
 from supernet_onnx.supergraph import read
@@ -35,7 +35,7 @@ def nodes(model: ModelProto) -> list[str]:
 @settings(deadline=None, derandomize=True, max_examples=80)
 @given(graphs.supergraphs(), st.integers(0, 1 << 20))
 def test_what_was_inlined_prunes_to_what_the_marked_model_does(model: ModelProto, seed: int) -> None:
-    marked.record(model)
+    recovery.record.keep(model)
     before, after = read(model), read(inlined(model))
     assert not after.recovery.lost
     assert {(pool.name, pool.branches, pool.calls) for pool in before.pools} == {
@@ -117,10 +117,10 @@ def test_a_sum_that_computes_something_else_is_no_pool(right: str, wrong: str) -
 
 def test_metadata_that_nobody_can_have_written_are_left_out() -> None:
     mark = marks.Mark("p", ("A", "B"), 1, (0.5, 2.0))
-    assert marks.read_record(marks.write_record({"y": mark})) == {"y": mark}
+    assert recovery.record.read(recovery.record.write({"y": mark})) == {"y": mark}
     empty = '[{"output": "y", "pool": "", "branches": ["A"], "call": 0}]'
     for text in ("", "{", "3", "[1]", "[" * 100_000, '[{"output": 1}]', empty):
-        assert marks.read_record(text) == {}
+        assert recovery.record.read(text) == {}
 
 
 def test_the_program_tells_what_it_recovered(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_the_program_tells_what_it_recovered(tmp_path: Path) -> None:
 
 def test_weights_that_were_computed_away_are_read_from_what_is_left() -> None:
     model = graphs.marked(f"a = Neg (x)  y = {graphs.pool('p', 'A B', 'a', 'x')}")
-    marked.record(model)
+    recovery.record.keep(model)
     model = inlined(model)
     computed = {"w0__1": 0.25, "w1__1": 0.75, "off0__1": False, "off1__1": False}
     kept = [node for node in model.graph.node if node.output[0] not in computed]

@@ -1,6 +1,6 @@
 """Compare the MACs of real models, operator by operator, with those of onnx-tool.
 
-    python tools/check_onnx_tool.py
+    python -m tools.check_onnx_tool
 
 tools/setup installs the packages that ship the models. Every difference is explained by what onnx-tool counts:
 
@@ -25,12 +25,12 @@ from typing import Final, NamedTuple
 import numpy as np
 import onnx
 import onnx_tool
-from check_real_models import CASES, FOLDER, LIGHT
 from onnx_tool import node as theirs
 
 import supernet_onnx
 from supernet_onnx.cost import Given, by_operator, macs
 from supernet_onnx.selection import Selection
+from tools.check_real_models import CASES, FOLDER, LIGHT
 
 PRODUCTS: Final = ("Conv", "ConvTranspose", "Einsum", "GRU", "Gemm", "LSTM", "MatMul")
 """The operators of these models that have MACs."""

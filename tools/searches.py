@@ -85,15 +85,15 @@ TASKS: Final = {
         "motions",
         (6, 100),
         shared_samples=10_000,  # all
-        shared={"epochs": 60, "lr": 1e-2, "batch_size": 64},
+        shared={"epochs": 50, "lr": 1e-2, "batch_size": 64},
         selections=64,
         score_samples=10_000,
         alone_samples=10_000,
-        mixture={"epochs": 20, "lr": 1e-2, "batch_size": 64},
+        mixture={"epochs": 15, "lr": 1e-2, "batch_size": 64},
     ),
 }
-BATCH: Final = 500  # to measure and to calibrate with
-CALIBRATION_BATCHES: Final = 4
+BATCH: Final = 200  # to measure and to calibrate with
+CALIBRATION_BATCHES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)

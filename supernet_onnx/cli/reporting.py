@@ -35,13 +35,6 @@ T = TypeVar("T")
     "--front", "front_file", type=options.PATH, metavar="F.json", help="Show a front to pick from: pareto writes it."
 )
 @click.option(
-    "--latency",
-    "latency_file",
-    type=options.PATH,
-    metavar="F.json",
-    help="Show how well a latency table predicts: profile writes it.",
-)
-@click.option(
     "--log",
     "log_file",
     type=options.PATH,
@@ -58,7 +51,6 @@ def report(
     *,
     output: Path | None,
     front_file: Path | None,
-    latency_file: Path | None,
     log_file: Path | None,
     names: tuple[str, ...],
     modules: tuple[Path, ...],
@@ -76,24 +68,26 @@ def report(
     """Write what there is to know of FILE as one HTML page, which opens without a network.
 
     It shows the pools, what branches and operators cost, and, where their files are given, a front to pick from,
-    predicted against measured latency, and the search. What is chosen at first is the branch of largest weight of
-    each pool, unless another is selected.
+    predicted against measured latency (of a cost table), and the search. What is chosen at first is the branch of
+    largest weight of each pool, unless another is selected.
     """
     from supernet_onnx import cost as costs
     from supernet_onnx import page, storage
     from supernet_onnx import report as reports
 
     metrics = options.metrics(names, modules, tables)
+    measured = [costs.latency(path) for path in tables]  # what was measured is shown without being asked for
+    metrics += [metric for metric in measured if metric.name not in {own.name for own in metrics}]
     with progress("pricing the model"):
         graph = options.read(file)
         output = output or file.with_name(f"{file.stem}.report.html")
         options.check_dims([graph], dims)
-        inputs = [file, selection_file, front_file, latency_file, log_file]
+        inputs = [file, selection_file, front_file, log_file, *tables, *modules]
         options.check_targets([output], inputs=inputs, supergraph=graph, force=force)
         if not graph.pools:
             raise MarkError(f"'{file}' has no pools, so there is nothing to report; cost prices any model")
         front = None if front_file is None else _front(front_file, graph)
-        latency = _read(latency_file, page.latency_from_json)
+        latency = _read(tables[0] if tables else None, page.latency_from_json)
         history = _read(log_file, lambda text: page.history_from_log(text, graph))
         given = costs.Given(dims=dims, shapes=shapes, values=values, trip_counts=trip_counts, unknown=unknown)
         space = _space(file, graph, metrics, given, front, (pairs, selection_file))
@@ -125,7 +119,7 @@ def _space(
         points = enumerate(front.points, start=1)
         selections |= {f"point {i} of the front": search.selection_of(graph, point) for i, point in points}
     operators = costs.by_operators(graph, metrics, selections.values(), **given)
-    views = [page.View(*view, costs) for view, costs in zip(selections.items(), operators, strict=True)]
+    views = [page.View(*view, priced) for view, priced in zip(selections.items(), operators, strict=True)]
     inspection = reports.Inspection(file, graph, supergraph.format_version(graph.model), selection.count(graph))
     return page.Space(inspection, costs.measure(graph, metrics, **given), views)
 

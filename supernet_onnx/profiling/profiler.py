@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from supernet_onnx.selection import Selection
     from supernet_onnx.supergraph import Condition, SuperGraph
 
-__all__ = ["ROUNDS", "SUBNETS", "Settings", "profile", "subnet_tasks"]
+__all__ = ["ROUNDS", "SUBNETS", "Settings", "profile"]
 
 ROUNDS: Final = 60
 SUBNETS: Final = 64
@@ -62,6 +62,7 @@ class Settings:
         shapes: Shapes of inputs, by name.
         rounds: How often each model runs.
         subnets: How many whole subnets the correction is fitted to.
+        unseen: How many more are measured to tell the error; None for a quarter as many.
     """
 
     threads: int = 1
@@ -71,6 +72,7 @@ class Settings:
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     rounds: int = ROUNDS
     subnets: int = SUBNETS
+    unseen: int | None = None
 
 
 def profile(
@@ -111,8 +113,8 @@ def profile(
     on = MeasuredOn(environment(settings.threads), bench.providers, bench.clock, settings.rounds)
     kept = Unfinished(unfinished, _made_with(structure, settings, on))
     pieces = cut(supergraph, types)
-    fitted, unseen = _draw(supergraph, settings.subnets)
-    tasks = [*_piece_tasks(pieces), *subnet_tasks(supergraph, [*fitted, *unseen])]
+    fitted, unseen = _draw(supergraph, settings)
+    tasks = [*_piece_tasks(pieces), *_subnet_tasks(supergraph, [*fitted, *unseen])]
     samples = kept.load()
     take(tasks, samples, rounds=settings.rounds, open_run=open_run or bench.open, save=kept.save, progress=progress)
     found = _Findings(supergraph, pieces, samples, fitted)
@@ -133,7 +135,7 @@ def profile(
     return made
 
 
-def subnet_tasks(supergraph: SuperGraph, selections: Sequence[Selection]) -> list[Task]:
+def _subnet_tasks(supergraph: SuperGraph, selections: Sequence[Selection]) -> list[Task]:
     """Return the tasks of timing subnets, known by the indices of their branches."""
     sizes = measure(supergraph, [size], unknown="free")["size"]
     return [
@@ -154,7 +156,7 @@ class _Findings:
 
     def __init__(self, supergraph: SuperGraph, pieces: Cut, samples: Samples, fitted: Sequence[Selection]) -> None:
         self._supergraph = supergraph
-        self._times = {key: latency_of(taken) for key, taken in samples.items() if taken}
+        self._times = {key: latency_of(taken) for key, taken in samples.items() if any(taken)}
         self._pieces = pieces.pieces
         self._kinds = list(dict.fromkeys((piece.key, piece.without) for piece in self._pieces))
         counts = np.array([self._counts(selection) for selection in fitted]).reshape(len(fitted), len(self._kinds))
@@ -215,15 +217,19 @@ def _key_of(selection: Selection) -> str:
     return "-".join(map(str, selection.indices))
 
 
-def _draw(supergraph: SuperGraph, number: int) -> tuple[list[Selection], list[Selection]]:
-    """Draw subnets to fit to, of which each branch has its share, and others; all of them if they are few."""
+def _draw(supergraph: SuperGraph, settings: Settings) -> tuple[list[Selection], list[Selection]]:
+    """Draw subnets to fit to, of which each branch has its share, and others at random; if there are few, all fit."""
+    number = settings.subnets
+    if number == 0:
+        return [], []
     if count(supergraph) <= number:
         return list(every(supergraph)), []
     fitted = dict.fromkeys(balanced_selections(supergraph, number))
     drawn = sample(supergraph, seed=0)
     while len(fitted) < number:
         fitted[next(drawn)] = None
-    wanted = min(number // _SEEN_FOR_UNSEEN, count(supergraph) - number)
+    unseen_number = number // _SEEN_FOR_UNSEEN if settings.unseen is None else settings.unseen
+    wanted = min(unseen_number, count(supergraph) - number)
     unseen: dict[Selection, None] = {}
     while len(unseen) < wanted:
         selection = next(drawn)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 import supernet_onnx
 from supernet_onnx import marks, storage
 from supernet_onnx.errors import ExportError
+from supernet_onnx.recovery import record
 from supernet_onnx.train.keeping import give_back, hide
 from supernet_onnx.train.marking import BARE_OP, marking
 from supernet_onnx.train.ranking import written_scores
@@ -159,7 +160,6 @@ def _name_pools(model: ir.Model) -> None:
 def _mark(model: ModelProto, pools: Mapping[str, SuperNetModule]) -> ModelProto:
     """Complete the bare marks of a translated model in place: weights, operator type, functions, metadata."""
     used: dict[str, SuperNetModule] = {}
-    record: dict[str, marks.Mark] = {}
     scores = written_scores(pools) or {}
     opset = next(entry.version for entry in model.opset_import if entry.domain == "")
     for node in model.graph.node:
@@ -169,7 +169,7 @@ def _mark(model: ModelProto, pools: Mapping[str, SuperNetModule]) -> ModelProto:
         attributes = {attribute.name: attribute for attribute in node.attribute}
         name = attributes["pool"].s.decode()
         pool = used[name] = pools[name]
-        mark = record[node.output[0]] = marks.Mark(name, pool.branch_names, attributes["call"].i, scores.get(name))
+        mark = marks.Mark(name, pool.branch_names, attributes["call"].i, scores.get(name))
         kept = list(node.metadata_props)
         node.CopyFrom(marks.encode(mark, list(node.input), node.output[0], name=node.name))
         node.metadata_props.extend(kept)
@@ -184,9 +184,9 @@ def _mark(model: ModelProto, pools: Mapping[str, SuperNetModule]) -> ModelProto:
             **{entry.key: entry.value for entry in model.metadata_props},
             marks.FORMAT_KEY: marks.FORMAT,
             marks.VERSION_KEY: supernet_onnx.__version__,
-            marks.POOLS_KEY: marks.write_record(record),
         },
     )
+    record.keep(model)
     return model
 
 

@@ -43,6 +43,14 @@ def test_the_selection_and_the_metrics_are_those_that_are_asked_for(files: Files
     assert data["views"][0]["totals"] == [64 * (3 * 4 + 16 * 9)]
 
 
+def test_what_was_measured_is_a_metric_without_being_asked_for(files: Files) -> None:
+    output = files.model.with_name("out.html")
+    call("report", files.model, "--cost-table", files.latency, "-o", output)
+    data = json.loads(output.read_text().split('id="data">')[1].split("</script>")[0])
+    assert [metric["name"] for metric in data["metrics"]] == ["params", "macs", "size", "latency"]
+    assert data["views"][0]["totals"][3] == pytest.approx(0.05 + 0 + 0.01)  # branch 0 of the first pool, then branch 1
+
+
 def test_a_file_of_another_kind_or_model_is_one_line_and_nothing_is_written(files: Files, tmp_path: Path) -> None:
     other = specimens.write(tmp_path / "other", specimens.chain(3))
     assert f"'{files.latency}': this is no front" in error("report", files.model, "--front", files.latency)
@@ -51,7 +59,8 @@ def test_a_file_of_another_kind_or_model_is_one_line_and_nothing_is_written(file
     )
     assert "that of another model" in error("report", other.model, "--front", files.front)
     assert "other pools or branches" in error("report", files.model, "--log", other.log)
-    assert "cannot be read: No such file" in error("report", files.model, "--latency", tmp_path / "none.json")
+    assert "cannot be read: No such file" in error("report", files.model, "--log", tmp_path / "none.jsonl")
+    assert "another structure" in error("report", files.model, "--cost-table", other.latency)
     files.log.write_bytes(b"\xff")
     assert f"'{files.log}': 'utf-8' codec" in error("report", files.model, "--log", files.log)
     assert list(tmp_path.glob("*.html")) == []

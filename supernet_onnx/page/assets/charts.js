@@ -83,6 +83,7 @@ function listen(element, clicked) {
 
 function draw(element) {
   const chart = charts.get(element);
+  if (element.hidden) return;
   const figure = chart.figure();
   element.setAttribute("aria-label", figure.label);
   if (figure.height) element.style.height = `${figure.height}px`;

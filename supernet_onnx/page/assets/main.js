@@ -3,7 +3,7 @@
 const SECTIONS = { front: "Front", selection: "Selection", pools: "Pools", operators: "Operators", latency: "Latency", training: "Training", words: "Words" };
 const HINTS = [
   ["front", "a front to pick from: supernet-onnx pareto writes one, --front shows it"],
-  ["latency", "measured latency: supernet-onnx profile writes a table, --latency shows it"],
+  ["latency", "measured latency: supernet-onnx profile writes a table, --cost-table shows it"],
   ["history", "the search: supernet_onnx.train.TrainingLog writes a log, --log shows it"],
 ];
 

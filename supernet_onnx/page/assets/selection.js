@@ -14,6 +14,8 @@ function showSelection() {
     get("selection-name").textContent = view().title;
     get("totals").replaceChildren(...totals());
     get("command").textContent = command();
+    const words = differences(state.view, 8);
+    get("differs").textContent = words.length ? `Other than ${data.views[0].title}: ${words.join(", ")}.` : "";
     for (const element of document.querySelectorAll(".metric-name")) element.textContent = titled(metric());
   });
   offerCopy(get("copy-command"), command);

@@ -33,7 +33,7 @@ function onAxis(index, axis) {
   return same < 0 ? null : data.views[0].totals[same];
 }
 
-// The views that differ from another in few pools, in words.
+// Where a view takes other branches than the first one, in words.
 function differences(index, most = 4) {
   const base = data.views[0].choices;
   const own = data.views[index].choices;
