@@ -63,7 +63,7 @@ class ExpectedCost:
         """Return the expected cost now, a scalar on the logits' device."""
         if not self._pools:
             return self._trunks.max()
-        alphas = [pool.alpha for pool in self._pools]
+        alphas = [pool.logits for pool in self._pools]
         self._move(alphas[0].device)
         theta = self._theta(alphas)
         if self._is_simple:  # two operations less than below
