@@ -50,7 +50,9 @@ def search(net: SuperNet, example: Tensor, classes: int, targets: dict[str, floa
     """Train a supernet under the targets; return the last epoch's mean task loss."""
     warm = round(WARM_UP * epochs)
     warm_up = WarmUp(net, warm)
-    temperature = TemperatureSchedule(net, Exponential(1.0, COLDEST, steps=epochs - warm), delay=warm)
+    ramp = epochs // 2
+    # a cold mixture hardly moves, so it cools when the constraints have their whole strength
+    temperature = TemperatureSchedule(net, Exponential(1.0, COLDEST, steps=epochs - ramp), delay=ramp)
     duccio = DUCCIO(targets, task_loss=1.0, epochs=epochs)
     layers, logits = optimizers(net, net_lr=3e-3, nas_lr=5e-2)
     generator = torch.Generator().manual_seed(seed)

@@ -127,7 +127,8 @@ class DUCCIO:
     below it, this would be unbounded or negative; so the overshoot is taken for a tenth of ``maximum - minimum`` over
     all selections, if it is smaller than that. A constraint is never without force, and never explodes.
 
-    The costs are expected ones. Anneal the temperature beside it, so that they end as those of the selection; it is
+    The costs are expected ones. Anneal the temperature, so that they end as those of the selection, but after the ramp:
+    a mixture that is cold before the constraints have their strength hardly moves any more. It is
     ``supernet_onnx.search`` that chooses under a budget without fail.
 
         duccio = DUCCIO({"params": 20_000, "macs": 2_000_000}, task_loss=0.5, epochs=50)
