@@ -49,6 +49,7 @@ def test_at_first_the_branches_of_largest_weight_are_shown(visit: Visit, files: 
     assert visit.text(".total .value >> nth=0") == f"{heeded:,}"
     assert visit.text(".total .ends >> nth=0").split() == ["least", str(table.minimum()), "most", "3.21", "k"]
     assert table.maximum() == 8 * 400 + 12
+    assert visit.text(".trunk").split() == ["trunk", "in", "every", "selection", "12"]
 
 
 def test_hovering_over_a_point_of_the_front_tells_its_values(visit: Visit, files: Files) -> None:
