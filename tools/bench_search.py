@@ -3,8 +3,7 @@
     python tools/bench_search.py [--trials 48] [--rounds 3] [--samples 512] [--model resnet8]
 
 An untrained reference supernet with its BatchNorms, random images and labels. Each round runs every number of processes
-in turn, each on a study of its own; ratios are those of the medians. Starting the processes is measured apart, and is
-not in the rates.
+in turn, each on a study of its own; ratios are those of the medians. The time until all processes measure is left out.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import os
 import platform
 import statistics
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,9 @@ import numpy as np
 import onnxruntime
 import optuna
 import torch
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 
 from supernet_onnx import SuperNet, read
 from supernet_onnx.search import Evaluation, Exploration, explore
@@ -45,12 +46,25 @@ def prepare(name: str, samples: int, folder: Path) -> Evaluation:
     return Evaluation(folder / "model.onnx", folder / "data.npz", "accuracy", threads=1)
 
 
-def seconds(exploration: Exploration, *, trials: int, jobs: int, place: Path) -> tuple[float, int]:
-    """Return how long a new study takes, and how many selections it measured."""
+def rate(exploration: Exploration, *, trials: int, jobs: int, place: Path) -> float:
+    """Return how many selections a new study measures in a second, while all of its processes are at work.
+
+    That is from the first one that every process has finished to the first process's last one.
+    """
     place.unlink(missing_ok=True)
-    start = time.perf_counter()
-    found = explore(replace(exploration, storage=str(place)), trials=trials, jobs=jobs)
-    return time.perf_counter() - start, found.measured
+    explore(replace(exploration, storage=str(place)), trials=trials, jobs=jobs)
+    study = optuna.load_study(study_name=exploration.study, storage=JournalStorage(JournalFileBackend(str(place))))
+    times: dict[int, list[float]] = {}
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        if trial.user_attrs.get("measured") and trial.datetime_complete is not None:
+            times.setdefault(trial.user_attrs["process"]["pid"], []).append(trial.datetime_complete.timestamp())
+    if len(times) < jobs:
+        raise SystemExit(f"only {len(times)} of {jobs} processes measured anything; allow more --trials")
+    start, end = max(map(min, times.values())), min(map(max, times.values()))
+    done = sum(start < moment <= end for of_one in times.values() for moment in of_one)
+    if done < 4 * jobs:
+        raise SystemExit(f"{done} selections while all {jobs} processes were at work tell nothing; allow more --trials")
+    return done / (end - start)
 
 
 def main() -> None:
@@ -71,12 +85,8 @@ def main() -> None:
         rates: dict[int, list[float]] = {jobs: [] for jobs in WORKERS}
         for number in range(arguments.rounds):
             for jobs in WORKERS:
-                place = folder / f"{jobs}.log"
-                begin, few = seconds(exploration, trials=jobs, jobs=jobs, place=place)
-                whole, many = seconds(
-                    replace(exploration, seed=number), trials=arguments.trials, jobs=jobs, place=place
-                )
-                rates[jobs].append((many - few) / (whole - begin))
+                seeded = replace(exploration, seed=number)
+                rates[jobs].append(rate(seeded, trials=arguments.trials, jobs=jobs, place=folder / f"{jobs}.log"))
                 print(f"round {number}, {jobs} processes: {rates[jobs][-1]:.2f} selections a second", flush=True)
         one = statistics.median(rates[1])
         for jobs, found in rates.items():

@@ -9,12 +9,13 @@ parameters, which crossing two needs; what they take does not count.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from supernet_onnx.cost import Metrics
-from supernet_onnx.errors import BudgetError, InfeasibleError
+from supernet_onnx.errors import BudgetError, InfeasibleError, SelectionError
 from supernet_onnx.search import studies
 from supernet_onnx.search.chooser import Chooser
 from supernet_onnx.search.evaluator import Evaluator
@@ -129,17 +130,21 @@ class Explorer:
     def begin(self) -> int:
         """Let a study that is new begin with selections of high score, and drop lost trials; return how many."""
         if not self._study.get_trials(deepcopy=False):
-            front = sweep(
-                self._chooser,
-                self.exploration.metrics[:3],
-                points=_SEEDS,
-                budgets=self.exploration.budgets,
-                scores=self.exploration.scores,
-                pins=self.exploration.pins,
-            )
-            for point in front.points:
-                self._study.enqueue_trial(dict(point.selection))
+            with contextlib.suppress(SelectionError):  # weights are computed in the graph, and there are no scores
+                for point in self._best_scores().points:
+                    self._study.enqueue_trial(dict(point.selection))
         return self.drop_lost()
+
+    def _best_scores(self) -> Front:
+        exploration = self.exploration
+        return sweep(
+            self._chooser,
+            exploration.metrics[:3],
+            points=_SEEDS,
+            budgets=exploration.budgets,
+            scores=exploration.scores,
+            pins=exploration.pins,
+        )
 
     def drop_lost(self) -> int:
         """Mark the trials of processes that died as failed; return how many."""
@@ -195,9 +200,11 @@ class Explorer:
 
     def _open(self, storage: optuna.storages.BaseStorage, process: int) -> optuna.Study:
         exploration = self.exploration
+        data, calibration = exploration.evaluation.data, exploration.evaluation.calibration
         owner = {
             "model": _digest(self._evaluator),
-            "data": [exploration.evaluation.data.name, exploration.evaluation.data.stat().st_size],
+            "data": [data.name, data.stat().st_size],
+            "calibration data": None if calibration is None else [calibration.name, calibration.stat().st_size],
             "objective": exploration.evaluation.measure,
             "metrics": list(exploration.metrics),
             "budgets": {name: float(limit) for name, limit in self._limits.items()},

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from supernet_onnx.errors import RunError, SuperNetError
 from supernet_onnx.search import studies
-from supernet_onnx.search.evaluator import sharing_cores
+from supernet_onnx.search.evaluator import begin_child, sharing_cores
 from supernet_onnx.search.explorer import Explorer
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def _run_in_processes(explorer: Explorer, trials: int, jobs: int, progress: Call
 
 def _work(exploration: Exploration, number: int, trials: int, tell: connection.Connection) -> None:
     """Be one of the processes of a search."""
+    begin_child()
     try:
         with studies.kept(exploration.storage) as storage:
             Explorer(exploration, storage, process=number).run(trials)

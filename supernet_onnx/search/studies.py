@@ -152,8 +152,8 @@ def fail_lost(study: optuna.Study) -> int:
 def _started(pid: int) -> str | None:
     """Return when a process began, which tells it from a later one of that number; None if there is none."""
     with contextlib.suppress(OSError):
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-        return stat.rpartition(")")[2].split()[19]  # field 22, in ticks since the machine started
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return None if stat[0] in "ZX" else stat[19]  # field 22, in ticks since the machine started; zombies are dead
     if sys.platform == "linux":
         return None
     try:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -193,6 +194,27 @@ def test_a_search_whose_process_was_killed_goes_on_without_its_trial(evaluation:
     found = explore(exploration, trials=20)
     assert (found.measured, found.lost) == (20, 1)
     assert TrialState.RUNNING not in [trial.state for trial in trials_of(place, "chain")]
+
+
+def test_the_processes_of_a_search_end_with_it_however_it_ends(evaluation: Evaluation, tmp_path: Path) -> None:
+    (tmp_path / "loss.py").write_text(LOSS.format(pause=0.15))
+    place = str(tmp_path / "study.log")
+    with subprocess.Popen(command(evaluation, place, "--jobs", 2), stderr=subprocess.PIPE) as program:
+        while running(place) is None:
+            time.sleep(0.05)
+        program.kill()
+        program.communicate(timeout=60)  # comes to an end when the last process has closed its end
+    assert explore(Exploration(evaluation, storage=place, study="chain"), trials=1).lost >= 1  # nobody is alive
+
+
+def test_weights_that_the_graph_computes_are_no_obstacle(evaluation: Evaluation) -> None:
+    model = onnx.load(evaluation.model)
+    for tensor in [tensor for tensor in model.graph.initializer if tensor.name == "p0_theta"]:
+        model.graph.initializer.remove(tensor)
+    values = onnx.numpy_helper.from_array(np.full(3, 1 / 3, np.float32))
+    model.graph.node.insert(0, onnx.helper.make_node("Constant", [], ["p0_theta"], value=values))
+    marked.write(model, evaluation.model)
+    assert explore(Exploration(evaluation), trials=3).measured == 3
 
 
 def trials_of(place: str, study: str = "search") -> list[optuna.trial.FrozenTrial]:
