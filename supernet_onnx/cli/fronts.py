@@ -188,15 +188,15 @@ def _sweep(
 
 def _read_front(source: Path, graph: SuperGraph) -> Front:
     """Read a front whose points are selections of a supergraph; points that others beat are left out."""
-    from supernet_onnx import search
+    from supernet_onnx import search, storage
 
     try:
-        front = search.front_from_json(source.read_text(encoding="utf-8"))
+        front = search.front_from_json(storage.read_text(source))
         for point in front.points:
             search.selection_of(graph, point)
     except OSError as error:
         raise ModelError(f"'{source}' cannot be read: {error.strerror}") from error
-    except (ModelError, UnicodeDecodeError) as error:
+    except ModelError as error:
         raise ModelError(f"'{source}': {error}") from error
     return search.nondominated(front.model, front.metrics, front.points, complete=front.complete, note=front.note)
 
