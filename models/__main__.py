@@ -46,6 +46,7 @@ DATA: Final = {  # what each supernet is trained on unless told otherwise
 }
 UNIFORM: Final = "uniform"
 SAMPLINGS: Final = (UNIFORM, "softmax", "gumbel", "gumbel_hard", "hard", "single_path", "two_path")
+BATCH: Final = 200  # to score and to calibrate with
 CALIBRATION_BATCHES: Final = 10
 FINE_TUNING: Final = 0.1  # of the learning rate
 
@@ -142,7 +143,7 @@ def score_branches(net: SuperNet, data: Data, selections: int, seed: int) -> Non
     with progress("scoring the branches", selections) as report:
         effects = score(
             net,
-            data.batches(data.validation, 500),
+            data.batches(data.validation, BATCH),
             selections,
             seed=seed,
             progress=lambda done, number: report(""),
@@ -163,7 +164,7 @@ def finish(
     """Recalibrate the chosen network, train it on, print its test accuracy on the way, and write it."""
     network = net.export(choice.selection)
     reached = {"as it was cut": training.accuracy(network, data, data.test)}
-    recalibrate_batchnorm(network, data.batches(data.train, 500), batches=CALIBRATION_BATCHES)
+    recalibrate_batchnorm(network, data.batches(data.train, BATCH), batches=CALIBRATION_BATCHES)
     reached["with BatchNorm statistics of its own"] = training.accuracy(network, data, data.test)
     if epochs:
         with progress("fine-tuning", epochs) as report:

@@ -25,6 +25,7 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 WEIGHT_DECAY: Final = 1e-2
 
+_MEASURED_AT_ONCE: Final = 100  # samples; ten times as many take three times as long, as memory comes and goes
 _WARM_UP: Final = 0.2  # of the epochs; the logits wait until the branches have learned something
 _COLDEST: Final = 0.05  # the temperature at the end; it is 1 until the warm-up is over
 _LOGITS_LR: Final = 5e-2
@@ -161,7 +162,7 @@ def train_weights(
 
 def accuracy(model: nn.Module, data: Data, part: Part) -> float:
     """Return the share of a part's samples that a model classifies right; its mode stays as it was."""
-    return evaluation.evaluate(model, data.batches(part, 1000), loss=evaluation.accuracy)
+    return evaluation.evaluate(model, data.batches(part, _MEASURED_AT_ONCE), loss=evaluation.accuracy)
 
 
 def channels_last(model: AnyModule) -> AnyModule:

@@ -23,7 +23,7 @@ import click
 
 from models.training import Training, accuracy, fit, reset
 from supernet_onnx.selection import every
-from tools.searches import CALIBRATION_BATCHES, TASKS, samples, search_once, search_weights, size, template
+from tools.searches import BATCH, CALIBRATION_BATCHES, TASKS, samples, search_once, search_weights, size, template
 from tools.trials import Ledger, Result, environment, run
 
 NAME: Final = "resnet8"
@@ -88,7 +88,7 @@ def main(folder: Path | None, out: Path, jobs: int, seed: int) -> None:
     print(environment(), flush=True)
     budgets = {f"{share:.0%}": int(share * template(NAME)[1].maximum()) for share in BUDGETS}
     settings = {"alone": (TASK.alone_samples, ALONE), "shared": (TASK.shared_samples, TASK.shared), "seed": seed}
-    scores = (TASK.selections, TASK.score_samples, CALIBRATION_BATCHES)
+    scores = (TASK.selections, TASK.score_samples, BATCH * CALIBRATION_BATCHES)
     ledger = Ledger(out, {**settings, "duccio": TASK.mixture, "scores": scores, "budgets": budgets})
     supernet = {"supernet": (seed, budgets, out.with_suffix(".pt"), folder)}
     run("one supernet", supernet, choose_all, ledger, jobs)

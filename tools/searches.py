@@ -85,15 +85,15 @@ TASKS: Final = {
         "motions",
         (6, 100),
         shared_samples=10_000,  # all
-        shared={"epochs": 60, "lr": 1e-2, "batch_size": 64},
+        shared={"epochs": 40, "lr": 1e-2, "batch_size": 64},
         selections=64,
         score_samples=10_000,
         alone_samples=10_000,
-        mixture={"epochs": 20, "lr": 1e-2, "batch_size": 64},
+        mixture={"epochs": 12, "lr": 1e-2, "batch_size": 64},
     ),
 }
-BATCH: Final = 500  # to measure and to calibrate with
-CALIBRATION_BATCHES: Final = 4
+BATCH: Final = 200  # to measure and to calibrate with
+CALIBRATION_BATCHES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +141,9 @@ def size(name: str, branches: Branches) -> int:
     return int(table.total(resolve(net.supergraph, branches)))
 
 
+@functools.cache
 def search_once(name: str, seed: int, keep: Path, folder: Path | None) -> Search:
-    """Train one supernet on uniform paths and score its branches; or read what was kept of it."""
+    """Train one supernet on uniform paths and score its branches; or read what was kept of it, once a process."""
     task, net = TASKS[name], supernet(name, seed)
     if keep.exists():
         return _read(net, keep)

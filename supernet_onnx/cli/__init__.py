@@ -16,6 +16,7 @@ from supernet_onnx.cli.profiling import profile
 from supernet_onnx.cli.pruning import prune
 from supernet_onnx.cli.reporting import report
 from supernet_onnx.cli.scoring import score
+from supernet_onnx.cli.searching import search
 from supernet_onnx.cli.timing import bench
 from supernet_onnx.cli.verification import verify
 
@@ -35,5 +36,5 @@ def main(context: click.Context) -> None:
         context.exit(2)
 
 
-for _verb in (inspect, cost, profile, score, pareto, prune, verify, bench, report):
+for _verb in (inspect, cost, profile, score, pareto, search, prune, verify, bench, report):
     main.add_command(_verb)

@@ -29,7 +29,6 @@ __all__ = [
     "choose_or_first",
     "common",
     "cost_tables",
-    "counting",
     "dims",
     "gate",
     "inputs",
@@ -138,35 +137,6 @@ def _remember(context: click.Context, parameter: click.Parameter, value: bool | 
         context.meta[_LINKS] = value
     else:
         context.meta[_LIMITS] = _pairs(context, parameter, value, _size, "NAME=VALUE with a value of at least 1")
-
-
-def counting(command: Callable[P, R]) -> Callable[P, R]:
-    """Add ``--metric``, ``--cost-module``, ``--cost-table`` and ``--unknown``; ``metrics`` finds what they ask for."""
-    command = cost_tables(command)
-    command = click.option(
-        "--unknown",
-        type=click.Choice(["error", "free"]),
-        default="error",
-        show_default=True,
-        help="What becomes of an operator that a metric cannot count.",
-    )(command)
-    command = click.option(
-        "--cost-module",
-        "modules",
-        type=PATH,
-        multiple=True,
-        metavar="FILE.py",
-        help="Run a Python file; --metric then knows each CostSpec in it. Repeatable.",
-    )(command)
-    return click.option(
-        "--metric",
-        "names",
-        multiple=True,
-        default=METRICS,
-        metavar="NAME[:SETTING=BITS,...]",
-        show_default=True,
-        help="What to count; mpic_latency:weight_bits=8,act_bits=8 says what a float model will be. Repeatable.",
-    )(command)
 
 
 def selecting(command: Callable[P, R]) -> Callable[P, R]:

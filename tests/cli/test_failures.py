@@ -71,7 +71,7 @@ def test_without_a_verb_the_help_is_shown() -> None:
     result = call()
     assert (result.exit_code, result.stdout) == (2, "")
     verbs = [line.split()[0] for line in result.stderr.partition("Commands:\n")[2].splitlines()]
-    assert verbs == ["inspect", "cost", "prune", "verify", "bench", "report"]
+    assert verbs == ["inspect", "cost", "profile", "score", "pareto", "search", "prune", "verify", "bench", "report"]
 
 
 def test_a_bug_is_one_line_that_says_what_to_do(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:

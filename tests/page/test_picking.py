@@ -45,6 +45,7 @@ def test_at_first_the_branches_of_largest_weight_are_shown(visit: Visit, files: 
     table = measure(supergraph.read(files.model), [METRICS["params"]])["params"]
     heeded = 2 * (16 * 1 + 16 * 9 + 16 * 25) + 12  # pools heed kernel 1, 3, 5 and no convolution in turn; the stem
     assert visit.text("#selection-title") == "Selection: largest weights"
+    assert set(visit.page.locator(".metric-name").all_inner_texts()) == {"params [elements]"}
     assert visit.text(".total .value >> nth=0") == f"{heeded:,}"
     assert visit.text(".total .ends >> nth=0").split() == ["least", str(table.minimum()), "most", "3.21", "k"]
     assert table.maximum() == 8 * 400 + 12
@@ -133,6 +134,13 @@ def test_the_metric_is_chosen_for_pools_and_operators_alike(visit: Visit) -> Non
     assert visit.page.evaluate("get('operators-chart').data[0].x") == [64 * (2 * (16 + 144 + 400) + 12)]
 
 
+def test_a_metric_that_no_operator_is_known_by_says_so(visit: Visit) -> None:
+    visit.page.select_option("#metric", label="latency")
+    assert visit.text("#operators-none") == "latency is known by branch, not by operator."
+    assert not visit.page.locator("#operators-chart").is_visible()
+    assert visit.text(".total .ends >> nth=3").split() == ["least", "50", "µs", "most", "290", "µs"]  # and 8 times 30
+
+
 def test_buttons_copy_the_command_and_the_selection(browser: Browser, page_file: Path, files: Files) -> None:
     with Visit.to(page_file, browser, permissions=["clipboard-read", "clipboard-write"]) as visit:
         visit.page.select_option("#view", "4")
@@ -160,7 +168,10 @@ def test_a_click_on_a_bar_opens_its_pool(visit: Visit) -> None:
     visit.draw_all()
     visit.page.mouse.click(*visit.place_in("pools-chart", 6, 100))
     rows = visit.page.locator(".pool[data-pool='6'] tbody tr")
-    assert [row.split()[0] for row in rows.all_inner_texts()] == ["conv1", "conv3", "●", "skip"]
+    assert [row.split() for row in rows.all_inner_texts()][1:3] == [
+        ["conv3", "0.100", "0.5", "144", "9.22", "k", "576", "B", "10", "µs", "1"],  # 64 positions, 4 bytes, 1 node
+        ["●", "selected", "conv5", "0.700", "1", "400", "25.6", "k", "1.6", "kB", "20", "µs", "1"],
+    ]
     assert visit.page.evaluate("document.activeElement.parentElement.dataset.pool") == "6"
     visit.page.evaluate("entries()[6].open = false")
 

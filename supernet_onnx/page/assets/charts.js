@@ -57,9 +57,10 @@ function layout(options) {
   };
 }
 
-// Registers a chart. figure() returns {traces, layout, label}; clicked(place) is called for a click into it.
-function addChart(element, figure, clicked = null) {
-  charts.set(element, { figure, drawn: false });
+// Registers a chart. figure() returns {traces, layout, label}; clicked(place) is called for a click into it, and one
+// that follows what is picked is drawn again whenever that changes.
+function addChart(element, figure, { clicked = null, follows = false } = {}) {
+  charts.set(element, { figure, follows, drawn: false });
   if (clicked) listen(element, clicked);
 }
 
@@ -83,6 +84,7 @@ function listen(element, clicked) {
 
 function draw(element) {
   const chart = charts.get(element);
+  if (element.hidden) return;
   const figure = chart.figure();
   element.setAttribute("aria-label", figure.label);
   if (figure.height) element.style.height = `${figure.height}px`;
@@ -92,7 +94,11 @@ function draw(element) {
 }
 
 function redraw() {
-  for (const [element, chart] of charts) if (chart.drawn) draw(element);
+  for (const [element, { drawn }] of charts) if (drawn) draw(element);
+}
+
+function redrawFollowing() {
+  for (const [element, { drawn, follows }] of charts) if (drawn && follows) draw(element);
 }
 
 const isNear = (element) => {

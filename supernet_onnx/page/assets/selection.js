@@ -14,7 +14,10 @@ function showSelection() {
     get("selection-name").textContent = view().title;
     get("totals").replaceChildren(...totals());
     get("command").textContent = command();
-    for (const element of document.querySelectorAll(".metric-name")) element.textContent = titled(metric());
+    const words = differences(state.view);
+    const pools = words.length === 1 ? "1 pool" : `${words.length} pools`;
+    get("differs").textContent = words.length
+      ? `Differs from ${data.views[0].title} in ${pools}: ${first(words, 8).join(", ")}.` : "";
   });
   offerCopy(get("copy-command"), command);
   offerCopy(get("copy-json"), () => {
