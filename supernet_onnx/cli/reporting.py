@@ -142,11 +142,13 @@ def _read(file: Path | None, read: Callable[[str], T]) -> T | None:
     Raises:
         ReportError: It cannot be read.
     """
+    from supernet_onnx import storage
+
     if file is None:
         return None
     try:
-        return read(file.read_text(encoding="utf-8"))
+        return read(storage.read_text(file))
     except OSError as error:
         raise ReportError(f"'{file}' cannot be read: {error.strerror}") from error
-    except (ReportError, UnicodeDecodeError) as error:
+    except ReportError as error:
         raise ReportError(f"'{file}': {error}") from error
