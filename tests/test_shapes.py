@@ -264,3 +264,8 @@ def test_shapes_that_contradict_each_other_are_unknown() -> None:
 def test_graphs_that_onnx_refuses_are_an_error(text: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         shapes.infer(model(f"g (float[2] x) => (float y) {text}"))
+
+
+def test_an_input_that_is_also_an_output_has_its_shape() -> None:
+    parsed = model("g (float[2] x, float[3] z) => (float y, float z) { y = Relu (x) }")
+    assert inferred(parsed) == {"x": "float[2]", "y": "float[2]", "z": "float[3]"}

@@ -43,7 +43,7 @@ SEARCHED: Final = {  # those with a search of their own
 }
 FINE_TUNING: Final[dict[str, Training]] = {
     "resnet8": {"epochs": 2, "lr": 3e-3, "batch_size": 64},
-    "tcresnet": {"epochs": 10, "lr": 3e-3, "batch_size": 64},
+    "tcresnet": {"epochs": 6, "lr": 3e-3, "batch_size": 64},
 }
 _WITHOUT_TORCH: Final = "import sys; sys.modules['torch'] = None; from supernet_onnx.cli import main; main()"
 

@@ -77,19 +77,19 @@ TASKS: Final = {
         shared={"epochs": 8, "lr": 1e-2, "batch_size": 64},
         selections=64,
         score_samples=4_000,
-        alone_samples=4_000,
-        mixture={"epochs": 6, "lr": 1e-2, "batch_size": 64},
+        alone_samples=8_000,
+        mixture={"epochs": 4, "lr": 1e-2, "batch_size": 64},
     ),
     "tcresnet": Task(
         tcresnet.build,
         "motions",
         (6, 100),
         shared_samples=10_000,  # all
-        shared={"epochs": 50, "lr": 1e-2, "batch_size": 64},
+        shared={"epochs": 40, "lr": 1e-2, "batch_size": 64},
         selections=64,
         score_samples=10_000,
         alone_samples=10_000,
-        mixture={"epochs": 15, "lr": 1e-2, "batch_size": 64},
+        mixture={"epochs": 12, "lr": 1e-2, "batch_size": 64},
     ),
 }
 BATCH: Final = 200  # to measure and to calibrate with
@@ -141,8 +141,9 @@ def size(name: str, branches: Branches) -> int:
     return int(table.total(resolve(net.supergraph, branches)))
 
 
+@functools.cache
 def search_once(name: str, seed: int, keep: Path, folder: Path | None) -> Search:
-    """Train one supernet on uniform paths and score its branches; or read what was kept of it."""
+    """Train one supernet on uniform paths and score its branches; or read what was kept of it, once a process."""
     task, net = TASKS[name], supernet(name, seed)
     if keep.exists():
         return _read(net, keep)

@@ -52,6 +52,10 @@ def cost(
     from supernet_onnx import report
 
     metrics = options.metrics(names, modules, tables)
+    if (by_node or by_op) and any(isinstance(metric, costs.MeasuredCost) for metric in metrics):
+        raise click.UsageError(
+            "what was measured is known for branches, not for nodes; leave out --by-node and --by-op"
+        )
     with progress("pricing the model"):
         graph = options.read(file)
         options.check_dims([graph], dims)

@@ -21,6 +21,7 @@ from onnx import GraphProto, helper
 from supernet_onnx.errors import RunError
 from supernet_onnx.graph import input_names
 from supernet_onnx.runtime import CPU, open_session, random_inputs
+from supernet_onnx.shapes import type_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -107,14 +108,14 @@ class Bench:
         return timed
 
     def _fed(self, graph: GraphProto) -> GraphProto:
-        """Return a graph of nothing but the inputs that a run must feed, with their sizes."""
+        """Return a graph of nothing but the inputs that a run must feed, with sizes for those that are open."""
         fed, names = GraphProto(), set(input_names(graph))
         for value in graph.input:
             if value.name in names:
                 kind = self.types.get(value.name)
-                known = kind is not None and kind.shape is not None
+                is_open = type_of(value.type).numel is None and kind is not None and kind.shape is not None
                 fed.input.add().CopyFrom(
-                    helper.make_tensor_value_info(value.name, kind.dtype, kind.shape) if kind and known else value
+                    helper.make_tensor_value_info(value.name, kind.dtype, kind.shape) if kind and is_open else value
                 )
         return fed
 

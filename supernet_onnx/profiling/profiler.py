@@ -47,7 +47,10 @@ SUBNETS: Final = 64
 _SEEN_FOR_UNSEEN: Final = 4  # one subnet is measured that the fit does not see for so many that it does
 _EMPTY_KEY: Final = "nothing"
 _WARM: Final = " warm"
-_EMPTY: Final = '<ir_version: 8, opset_import: ["" : 17]> nothing (float[1] x) => (float[1] y) { y = Relu (x) }'
+_EMPTY: Final = """
+<ir_version: 8, opset_import: ["" : 17]>
+nothing (float[1] "supernet_onnx.nothing") => (float[1] y) { y = Relu ("supernet_onnx.nothing") }
+"""  # an input of the supernet's has another name, and so another shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ def profile(
     samples = kept.load()
     take(tasks, samples, rounds=settings.rounds, open_run=open_run or bench.open, save=kept.save, progress=progress)
     found = _Findings(supergraph, pieces, samples, fitted)
-    sizes = (settings.batch, settings.dims, settings.shapes)
+    sizes = (settings.batch, _named_dims(supergraph, settings), settings.shapes)
     subnets = (*((selection, True) for selection in fitted), *((selection, False) for selection in unseen))
     made = Profile(
         name,
@@ -259,6 +262,13 @@ def _bindings(supergraph: SuperGraph, settings: Settings) -> Bindings:
     if settings.batch != 1 and not is_free:
         raise RunError("the model's batch is fixed, no input has a free first dim; leave out --batch")
     return Bindings(dims, shapes)
+
+
+def _named_dims(supergraph: SuperGraph, settings: Settings) -> dict[str, int]:
+    """Return the dims that are bound by name or by an input's shape; a batch of 1 that nobody binds is not."""
+    unbound = Bindings().sizes(supergraph.graph)
+    bound = Bindings(settings.dims, settings.shapes).sizes(supergraph.graph)
+    return {name: size for name, size in bound.items() if name in settings.dims or size != unbound.get(name)}
 
 
 def _made_with(structure: Structure, settings: Settings, on: MeasuredOn) -> dict[str, object]:

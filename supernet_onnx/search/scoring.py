@@ -107,7 +107,8 @@ def with_scores(supergraph: SuperGraph, scores: Mapping[str, Sequence[float]]) -
         assert len(scores[pool.name]) == len(pool.branches)
         for index in pool.nodes:
             marks.set_scores(model.graph.node[index], scores[pool.name])
-    record.keep(model)
+    if record.kept(model):
+        record.keep(model)  # it has the scores, too
     return model
 
 

@@ -1,7 +1,7 @@
 // What each operator costs in the selection that is shown.
 
 function showOperators() {
-  addChart(get("operators-chart"), operatorsFigure);
+  addChart(get("operators-chart"), operatorsFigure, { follows: true });
   watch(() => {
     get("operators-table").replaceChildren(operatorsTable());
     const isKnown = operatorCosts().some(({ amount }) => amount > 0);
