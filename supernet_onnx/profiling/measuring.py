@@ -11,6 +11,8 @@ wall clock by up to 7 %.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from supernet_onnx.shapes import TensorType
 
-__all__ = ["Bench", "Run", "Samples", "Task", "latency_of", "take"]
+__all__ = ["Bench", "Run", "Samples", "Task", "latency_of", "pinned", "take"]
 
 Run: TypeAlias = "Callable[[], float]"
 """Runs a model once and returns how long it took, in milliseconds."""
@@ -166,6 +168,20 @@ def take(
                     save(samples)
                     saved = time.monotonic()
             save(samples)
+
+
+@contextlib.contextmanager
+def pinned(threads: int) -> Iterator[None]:
+    """Keep the calling thread and those that sessions start in the block on so many cores, if the system can."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(cores)[-threads:])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def latency_of(samples: Sequence[Sequence[float]]) -> float:
