@@ -200,9 +200,11 @@ class Explorer:
 
     def _open(self, storage: optuna.storages.BaseStorage, process: int) -> optuna.Study:
         exploration = self.exploration
+        data, calibration = exploration.evaluation.data, exploration.evaluation.calibration
         owner = {
             "model": _digest(self._evaluator),
-            "data": [exploration.evaluation.data.name, exploration.evaluation.data.stat().st_size],
+            "data": [data.name, data.stat().st_size],
+            "calibration data": None if calibration is None else [calibration.name, calibration.stat().st_size],
             "objective": exploration.evaluation.measure,
             "metrics": list(exploration.metrics),
             "budgets": {name: float(limit) for name, limit in self._limits.items()},

@@ -74,7 +74,7 @@ class ExpectedCost:
             plain = [pool._parameters.get("alpha") for pool in self._pools]  # pool.alpha takes ten times as long
             if self._flat.fits(plain):
                 return self._flat(cast("list[Tensor]", plain), weighings, self._formula)
-        return self._formula([pool.alpha for pool in self._pools], weighings)
+        return self._formula([pool.logits for pool in self._pools], weighings)
 
     def _weighings(self) -> list[Weighing]:
         """Return how the logits of each pool become weights now."""
