@@ -41,7 +41,7 @@ Run: TypeAlias = "Callable[[], float]"
 Samples: TypeAlias = "dict[str, list[list[float]]]"
 """The latencies of each task's runs so far, in milliseconds: a list for each session."""
 
-QUANTILE: Final = 0.25
+_QUANTILE: Final = 0.25
 _WARM_UPS: Final = 2
 _GROUP_BYTES: Final = 1 << 30  # of weights that are loaded at once; onnxruntime holds most of them twice
 _SESSIONS: Final = 6  # in which each model runs, one after the other
@@ -187,7 +187,7 @@ def pinned(threads: int) -> Iterator[None]:
 def latency_of(samples: Sequence[Sequence[float]]) -> float:
     """Return the latency that the samples of a model's sessions tell, in milliseconds; longer sessions count more."""
     sessions = [session for session in samples if session]
-    quartiles = [np.quantile(session, QUANTILE) for session in sessions]
+    quartiles = [np.quantile(session, _QUANTILE) for session in sessions]
     return float(np.average(quartiles, weights=[len(session) for session in sessions]))
 
 
