@@ -77,8 +77,8 @@ TASKS: Final = {
         shared={"epochs": 8, "lr": 1e-2, "batch_size": 64},
         selections=64,
         score_samples=4_000,
-        alone_samples=4_000,
-        mixture={"epochs": 6, "lr": 1e-2, "batch_size": 64},
+        alone_samples=8_000,
+        mixture={"epochs": 4, "lr": 1e-2, "batch_size": 64},
     ),
     "tcresnet": Task(
         tcresnet.build,

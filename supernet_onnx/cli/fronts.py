@@ -192,15 +192,15 @@ def read_front(source: Path, graph: SuperGraph) -> Front:
     Raises:
         ModelError: The file cannot be read, or is no front of this supergraph.
     """
-    from supernet_onnx import search
+    from supernet_onnx import search, storage
 
     try:
-        front = search.front_from_json(source.read_text(encoding="utf-8"))
+        front = search.front_from_json(storage.read_text(source))
         for point in front.points:
             search.selection_of(graph, point)
     except OSError as error:
         raise ModelError(f"'{source}' cannot be read: {error.strerror}") from error
-    except (ModelError, SelectionError, UnicodeDecodeError) as error:
+    except (ModelError, SelectionError) as error:
         raise ModelError(f"'{source}': {error}") from error
     return search.nondominated(front.model, front.metrics, front.points, complete=front.complete, note=front.note)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = [
     "METRICS",
     "PATH",
+    "THREADS",
+    "Finite",
     "allow_links",
     "check_dims",
     "check_targets",
@@ -48,6 +51,20 @@ _LIMITS: Final = "supernet_onnx.limits"  # keys of the context's meta
 _LINKS: Final = "supernet_onnx.allow_links"
 
 PATH: Final = click.Path(path_type=Path)
+
+THREADS: Final = click.IntRange(1, 1024)
+"""How many threads; far more than any machine has use for would take it down."""
+
+
+class Finite(click.FloatRange):
+    """A number in a range, neither infinite nor NaN, which compares with nothing."""
+
+    def convert(self, value: float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read a number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not finite.", param, ctx)
+        return number
 
 
 def common(command: Callable[P, R]) -> Callable[P, R]:
@@ -252,7 +269,7 @@ def choices(supergraph: SuperGraph, pairs: Sequence[str], selection_file: Path |
     Raises:
         SelectionError: The file cannot be read or is no selection, or a pool or branch is not there.
     """
-    from supernet_onnx import selection
+    from supernet_onnx import selection, storage
     from supernet_onnx.errors import SelectionError
 
     chosen = selection.choices(supergraph, pairs)
@@ -260,12 +277,12 @@ def choices(supergraph: SuperGraph, pairs: Sequence[str], selection_file: Path |
         selection.find(supergraph, chosen)
         return chosen
     try:
-        chosen = {**selection.from_json(selection_file.read_text(encoding="utf-8")), **chosen}
+        chosen = {**selection.from_json(storage.read_text(selection_file)), **chosen}
         selection.find(supergraph, chosen)
         return chosen
     except OSError as error:
         raise SelectionError(f"'{selection_file}' cannot be read: {error.strerror}") from error
-    except (SelectionError, UnicodeDecodeError) as error:
+    except SelectionError as error:
         raise SelectionError(f"'{selection_file}': {error}") from error
 
 

@@ -13,12 +13,13 @@ from supernet_onnx.cli.output import progress, show
 from supernet_onnx.errors import MarkError, ReportError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from supernet_onnx.cost import Given, Metric
     from supernet_onnx.page import Space
     from supernet_onnx.search import Front
+    from supernet_onnx.selection import Selection
     from supernet_onnx.supergraph import SuperGraph
 
 __all__ = ["report"]
@@ -90,7 +91,7 @@ def report(
         latency = _read(tables[0] if tables else None, page.latency_from_json)
         history = _read(log_file, lambda text: page.history_from_log(text, graph))
         given = costs.Given(dims=dims, shapes=shapes, values=values, trip_counts=trip_counts, unknown=unknown)
-        space = _space(file, graph, metrics, given, front, (pairs, selection_file))
+        space = _space(file, graph, metrics, given, _selections(graph, pairs, selection_file, front))
     with progress("writing the page"):
         html = page.render(space, front=front, latency=latency, history=history)
         storage.write(output, html)
@@ -98,26 +99,26 @@ def report(
     show(reports.Publishing(output, len(html), len(graph.pools), points), as_json=as_json)
 
 
-def _space(
-    file: Path,
-    graph: SuperGraph,
-    metrics: Sequence[Metric],
-    given: Given,
-    front: Front | None,
-    wanted: tuple[Sequence[str], Path | None],
-) -> Space:
-    """Price the supergraph, and what is to be seen of it: the selection that is asked for, then the front's points."""
-    from supernet_onnx import cost as costs
-    from supernet_onnx import page, search, selection, supergraph
-    from supernet_onnx import report as reports
+def _selections(
+    graph: SuperGraph, pairs: Sequence[str], selection_file: Path | None, front: Front | None
+) -> dict[str, Selection]:
+    """Return what is to be seen, by its title: the selection that is asked for, then the points of the front."""
+    from supernet_onnx import search
 
-    pairs, selection_file = wanted
     chosen, is_chosen = options.choose_or_first(graph, pairs, selection_file)
     title = "as selected" if pairs or selection_file else "largest weights" if is_chosen else "first branches"
-    selections = {title: chosen}
-    if front is not None:
-        points = enumerate(front.points, start=1)
-        selections |= {f"point {i} of the front": search.selection_of(graph, point) for i, point in points}
+    points = enumerate(front.points if front else (), start=1)
+    return {title: chosen} | {f"point {i} of the front": search.selection_of(graph, point) for i, point in points}
+
+
+def _space(
+    file: Path, graph: SuperGraph, metrics: Sequence[Metric], given: Given, selections: Mapping[str, Selection]
+) -> Space:
+    """Price the supergraph, and the operators under each selection."""
+    from supernet_onnx import cost as costs
+    from supernet_onnx import page, selection, supergraph
+    from supernet_onnx import report as reports
+
     operators = costs.by_operators(graph, metrics, selections.values(), **given)
     views = [page.View(*view, priced) for view, priced in zip(selections.items(), operators, strict=True)]
     inspection = reports.Inspection(file, graph, supergraph.format_version(graph.model), selection.count(graph))
@@ -141,11 +142,13 @@ def _read(file: Path | None, read: Callable[[str], T]) -> T | None:
     Raises:
         ReportError: It cannot be read.
     """
+    from supernet_onnx import storage
+
     if file is None:
         return None
     try:
-        return read(file.read_text(encoding="utf-8"))
+        return read(storage.read_text(file))
     except OSError as error:
         raise ReportError(f"'{file}' cannot be read: {error.strerror}") from error
-    except (ReportError, UnicodeDecodeError) as error:
+    except ReportError as error:
         raise ReportError(f"'{file}': {error}") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from supernet_onnx.graph import is_standard
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Mixture", "Search"]
 
+_INPUTS: Final = {"Mul": 2, "Where": 3, "Gather": 2, "Equal": 2, "Cast": 1, "CastLike": 2}
 _CASTS: Final = 4  # in a row; the function has one, and a tool that changes types may add some
 
 
@@ -119,10 +119,11 @@ class Search:
         if index is None or not _is(self._wiring.nodes[index], *kinds):
             return None
         self._nodes.add(index)
-        return self._wiring.nodes[index].input
+        node = self._wiring.nodes[index]
+        return node.input if len(node.input) == _INPUTS[node.op_type] else None
 
     def _number(self, name: str) -> float | None:
-        """Return the value of a constant of one element."""
+        """Return the value of a scalar constant."""
         tensor = self._stored.get(name)
         index = self._made.get(name)
         if index is not None and _is(self._wiring.nodes[index], "Constant"):
@@ -131,8 +132,12 @@ class Search:
             self._nodes.add(index)
         if tensor is None or tensor.data_location == TensorProto.EXTERNAL or tensor.data_type == TensorProto.STRING:
             return None
-        values = numpy_helper.to_array(tensor) if list(tensor.dims) in ([], [1]) else np.empty(0)
-        return float(values.reshape(())) if values.size == 1 else None
+        if tensor.dims:
+            return None
+        try:
+            return float(numpy_helper.to_array(tensor).reshape(()))
+        except (TypeError, ValueError):  # damaged, or of a kind that is no number
+            return None
 
 
 def _is(node: NodeProto, *kinds: str) -> bool:

@@ -62,7 +62,7 @@ def test_a_file_of_another_kind_or_model_is_one_line_and_nothing_is_written(file
     assert "cannot be read: No such file" in error("report", files.model, "--log", tmp_path / "none.jsonl")
     assert "another structure" in error("report", files.model, "--cost-table", other.latency)
     files.log.write_bytes(b"\xff")
-    assert f"'{files.log}': 'utf-8' codec" in error("report", files.model, "--log", files.log)
+    assert f"'{files.log}' cannot be read: it is no UTF-8 text" in error("report", files.model, "--log", files.log)
     assert list(tmp_path.glob("*.html")) == []
 
 

@@ -9,9 +9,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from click.testing import CliRunner
+
 from supernet_onnx import supergraph
+from supernet_onnx.cli import main
 from supernet_onnx.cost import METRICS, measure
+from tests import marked
 from tests.page import specimens
+from tests.page.test_space import NESTED
 from tests.page.visiting import PHONE, Visit
 
 if TYPE_CHECKING:
@@ -49,6 +54,7 @@ def test_at_first_the_branches_of_largest_weight_are_shown(visit: Visit, files: 
     assert visit.text(".total .value >> nth=0") == f"{heeded:,}"
     assert visit.text(".total .ends >> nth=0").split() == ["least", str(table.minimum()), "most", "3.21", "k"]
     assert table.maximum() == 8 * 400 + 12
+    assert visit.text(".trunk").split() == ["trunk", "in", "every", "selection", "12"]
 
 
 def test_hovering_over_a_point_of_the_front_tells_its_values(visit: Visit, files: Files) -> None:
@@ -151,6 +157,19 @@ def test_buttons_copy_the_command_and_the_selection(browser: Browser, page_file:
         visit.until("get('copy-json').textContent === 'Copied'")
         copied = json.loads(visit.page.evaluate("navigator.clipboard.readText()"))
     assert copied == points(files)[3]["selection"]
+
+
+def test_a_pool_in_a_branch_that_is_not_taken_is_told_from_others(browser: Browser, tmp_path: Path) -> None:
+    model = marked.write(marked.build(NESTED), tmp_path / "nested.onnx")
+    page = tmp_path / "nested.html"
+    options = ["--select", "outer=flat", "--metric", "traffic", "-o", str(page)]
+    assert CliRunner().invoke(main, ["report", str(model), *options]).exit_code == 0
+    with Visit.to(page, browser) as visit:
+        inner, outer = visit.page.locator(".pool").all_inner_texts()
+        assert inner.split("\n")[:3] == ["inner", "not reached", "–"]  # noqa: RUF001  a dash for no number
+        assert "reached with outer=deep" in inner
+        assert outer.split("\n")[:3] == ["outer", "flat", "0 B".replace(" ", "\u202f")]
+        assert visit.said == []
 
 
 def test_pools_are_found_by_their_names_and_those_of_their_branches(visit: Visit) -> None:

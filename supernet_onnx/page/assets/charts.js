@@ -12,17 +12,21 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 const hueOf = (index) => (darkness.matches ? DARK : LIGHT)[index % LIGHT.length];
 const dashOf = (index) => DASHES[Math.floor(index / LIGHT.length) % DASHES.length];
 
-// Unpacks plotly.js, which the page carries compressed; false where the browser cannot.
-async function loadPlotly() {
-  if (!("DecompressionStream" in window)) return false;
+// Unpacks plotly.js, which the page carries compressed, off the main thread; null where the browser cannot.
+async function unpackPlotly() {
+  if (!("DecompressionStream" in window)) return null;
   const packed = atob(get("plotly").textContent);
   const bytes = new Uint8Array(packed.length);
   for (let i = 0; i < packed.length; i += 1) bytes[i] = packed.charCodeAt(i);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).text();
+}
+
+// Runs a script whose hash the page's policy names.
+function runScript(text) {
   const script = document.createElement("script");
-  script.textContent = await new Response(stream).text();
+  script.textContent = text;
   document.head.append(script);
-  return true;
 }
 
 function axis(title, options = {}) {

@@ -33,6 +33,8 @@ function amountOnAxis(index, axis) {
   return compact(onAxis(index, axis), data.front.axes[axis].unit, digits[axis]);
 }
 
+const valuesOf = (index) => data.front.axes.map(({ name }, axis) => `${name} ${amountOnAxis(index, axis)}`);
+
 const goalOf = ({ goal }) => (goal === "minimize" ? "less is better" : "more is better");
 
 function pointsHead(axes) {
@@ -45,7 +47,7 @@ function pointRow({ title }, index) {
   const cells = data.front.axes.map((_, axis) =>
     make("td", { class: "number", title: exact(onAxis(index, axis)) }, amountOnAxis(index, axis)));
   const label = make("label", {}, radio, index > 0 ? String(index) : title);
-  radio.setAttribute("aria-label", title);
+  radio.setAttribute("aria-label", [title, ...valuesOf(index)].join(", "));
   const row = make("tr", {}, make("td", {}, label), ...cells);
   row.addEventListener("click", ({ target }) => {
     if (target.closest("label")) return; // the browser does that itself
@@ -124,8 +126,7 @@ function dots(indices, marker) {
 }
 
 function hoverOf(index) {
-  const values = data.front.axes.map(({ name }, axis) => `${name} ${amountOnAxis(index, axis)}`);
   const words = index > 0 ? first(differences(index), 4) : [];
-  const lines = [...values, ...words.map((word) => shortened(word, 60))];
+  const lines = [...valuesOf(index), ...words.map((word) => shortened(word, 60))];
   return [`<b>${plain(data.views[index].title)}</b>`, ...lines.map(plain)].join("<br>");
 }

@@ -34,6 +34,7 @@ function showSections() {
 }
 
 async function main() {
+  const unpacking = unpackPlotly();
   showFacts();
   showSelection();
   showFront();
@@ -47,7 +48,9 @@ async function main() {
   });
   await new Promise((resolve) => { requestAnimationFrame(() => setTimeout(resolve)); }); // the text is to be seen first
   performance.mark("text");
-  if (await loadPlotly()) {
+  const plotly = await unpacking;
+  if (plotly) {
+    runScript(plotly);
     drawInTime();
     watchers.push(redrawFollowing);
   } else {

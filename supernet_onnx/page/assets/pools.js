@@ -7,9 +7,14 @@ function showPools() {
   list.append(make("div", { class: "headings", "aria-hidden": "true" },
     ...["", "pool", "selected branch", "weights", ""].map((text) => make("span", {}, text))));
   list.lastChild.lastChild.className = "metric-name";
+  const trunk = make("span", { class: "number" });
+  list.append(make("div", { class: "trunk" }, make("span"), make("span", {}, "trunk"),
+    make("span", { class: "fine" }, "in every selection"), make("span"), trunk));
   data.pools.forEach((_, pool) => list.append(poolEntry(pool)));
   watch(() => {
     dearest = Math.max(...data.pools.map((_, pool) => Math.max(...amountsOf(pool)))) || 1;
+    trunk.textContent = compact(metric().trunk, metric().unit);
+    trunk.title = exact(metric().trunk);
     entries().forEach(fillEntry);
   });
   addChart(get("pools-chart"), profileFigure, { clicked: ({ x }) => openPool(nearestPool(x)), follows: true });

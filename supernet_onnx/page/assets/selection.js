@@ -38,7 +38,7 @@ function totals() {
   for (const [index, { name, unit }] of (data.front?.axes ?? []).entries()) {
     if (state.view === 0 || data.metrics.some((own) => own.name === name)) continue;
     const all = data.front.values.map((values) => values[index]);
-    rows.push(total(name, unit, onAxis(state.view, index), null, [Math.min(...all), Math.max(...all)], "on the front"));
+    rows.push(total(name, unit, onAxis(state.view, index), null, [Math.min(...all), Math.max(...all)], " on the front"));
   }
   return rows;
 }
@@ -59,8 +59,8 @@ function total(name, unit, value, base, [least, most], where = "") {
     make("div", { class: "value" }, exact(value)),
     range,
     make("div", { class: "ends" },
-      make("span", { title: exact(least) }, `least ${where} ${compact(least, unit, digits)}`.replace("  ", " ")),
-      make("span", { title: exact(most) }, `most ${where} ${compact(most, unit, digits)}`.replace("  ", " "))));
+      make("span", { title: exact(least) }, `least${where} ${compact(least, unit, digits)}`),
+      make("span", { title: exact(most) }, `most${where} ${compact(most, unit, digits)}`)));
 }
 
 // Lets a button copy a text, and say so.

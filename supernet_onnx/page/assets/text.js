@@ -4,6 +4,8 @@ const PREFIXES = [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
 const SMALL = [[1, ""], [1e-3, "m"], [1e-6, "µ"], [1e-9, "n"]];
 const SYMBOLS = { bytes: "B", cycles: "cycles", microjoules: "µJ" };
 const TIMES = { milliseconds: 1e-3, ms: 1e-3 }; // in seconds
+const WHOLE = new Intl.NumberFormat("en-US");
+const FRACTION = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 6 });
 const THIN = "\u202f"; // a narrow space that does not break
 const MINUS = "\u2212";
 
@@ -42,8 +44,7 @@ function digitsFor(values) {
 // All digits of a whole number, six of another one.
 function exact(value) {
   if (value === null || value === undefined) return "–";
-  const options = Number.isInteger(value) ? {} : { maximumSignificantDigits: 6 };
-  return value.toLocaleString("en-US", options).replace("-", MINUS);
+  return (Number.isInteger(value) ? WHOLE : FRACTION).format(value).replace("-", MINUS);
 }
 
 const percent = (part, digits = 1) => `${(100 * part).toFixed(digits).replace("-", MINUS)} %`;
