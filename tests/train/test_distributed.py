@@ -57,6 +57,9 @@ def work(rank: int, folder: str) -> None:
     for name in SHARDED:
         net = fresh(pristine, name, seed=5)
         seen[f"{name}, sharded"] = train(net, shard(net), x, rank, RANKS)
+    net = fresh(pristine, "softmax", seed=5)
+    with net.path(PATH):  # the logits of these pools have a gradient from the cost alone
+        seen[ON_A_PATH] = train(net, DistributedDataParallel(net, find_unused_parameters=True), x, rank, RANKS)
     torch.save(seen, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -73,7 +76,9 @@ def shard(net: SuperNet) -> nn.Module:
 
 SOFT = ("softmax", "gumbel", "gumbel_hard", "hard")
 SHARDED = ("softmax", "gumbel", "single_path")
-RUNS = [*MODES, *(f"{name}, sharded" for name in SHARDED)]
+PATH = {"outer": "linear", "last": 0}
+ON_A_PATH = "softmax, on a path"
+RUNS = [*MODES, *(f"{name}, sharded" for name in SHARDED), ON_A_PATH]
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +97,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, o
         alone[name] = train(net, net, x, 0, 1)
     for name in SHARDED:
         alone[f"{name}, sharded"] = alone[name]
+    net = fresh(pristine, "softmax", seed=5)
+    with net.path(PATH):
+        alone[ON_A_PATH] = train(net, net, x, 0, 1)
     return [*(torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(RANKS)), alone]
 
 
@@ -111,7 +119,7 @@ def test_two_processes_train_as_one_with_the_whole_batch(runs: list[dict[str, di
     means = [(a + b) / 2 for a, b in zip(first["losses"], second["losses"], strict=True)]
     assert means == pytest.approx(alone["losses"], rel=1e-5)
     for key, value in alone["state"].items():
-        if key == "_extra_state" and not MODES[name.removesuffix(", sharded")].draws:
+        if key == "_extra_state" and not MODES[name.split(",")[0]].draws:
             continue  # where nothing is drawn, nobody agreed on a seed
         assert torch.equal(first["state"][key], second["state"][key]), key
         assert torch.allclose(first["state"][key].double(), value.double(), rtol=1e-5, atol=1e-6), key
