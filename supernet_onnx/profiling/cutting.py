@@ -122,19 +122,27 @@ class _Scissors:
     def groups(self) -> Iterator[tuple[Condition, list[int]]]:
         """Iterate over the nodes that hang together under one condition; those that onnxruntime folds are in none."""
         conditions = self._supergraph.node_conditions
-        group: dict[int, list[int]] = {}
+        first: dict[int, int] = {}  # a node of the same group that comes before, or the node itself
+
+        def root(i: int) -> int:
+            while first[i] != i:
+                first[i] = i = first[first[i]]
+            return i
+
         for i, node in enumerate(self._supergraph.graph.node):
             is_folded = all(name in self.constants for name in node.output if name)
             if i in self._supergraph.marks or is_folded or conditions[i] is self._supergraph.diagrams.false:
                 continue
-            group[i] = [i]
+            first[i] = i
             for name in self._supergraph.node_reads[i]:
                 maker = self._maker.get(name)
-                if maker in group and conditions[maker] is conditions[i] and group[maker] is not group[i]:
-                    merged = sorted(group[maker] + group[i])
-                    group.update((member, merged) for member in merged)
-        seen = {id(nodes): nodes for nodes in group.values()}
-        for nodes in seen.values():
+                if maker in first and conditions[maker] is conditions[i]:
+                    ends = sorted((root(maker), root(i)))
+                    first[ends[1]] = ends[0]
+        groups: dict[int, list[int]] = {}
+        for i in first:
+            groups.setdefault(root(i), []).append(i)
+        for nodes in groups.values():
             yield conditions[nodes[0]], nodes
 
     def model(self, nodes: Sequence[int], names: Mapping[str, str]) -> ModelProto:
@@ -145,6 +153,7 @@ class _Scissors:
             names: Tensors that are read under another name, ``{old: new}``.
         """
         taken, inputs, stored = self._closure(nodes, names)
+        own = set(nodes)
         source = self._supergraph.model
         model = ModelProto(ir_version=source.ir_version)
         model.opset_import.extend(entry for entry in source.opset_import if entry.domain != marks.DOMAIN)
@@ -154,7 +163,7 @@ class _Scissors:
         for i in taken:
             node = graph.node.add()
             node.CopyFrom(source.graph.node[i])
-            if i in nodes:
+            if i in own:
                 node.input[:] = [names.get(name, name) for name in node.input]
         graph.initializer.extend(self._dense[name] for name in stored if name in self._dense)
         graph.sparse_initializer.extend(self._sparse[name] for name in stored if name in self._sparse)
@@ -162,7 +171,7 @@ class _Scissors:
             graph.input.add(name=name).type.CopyFrom(self._type(name, nodes))
         inside = {names.get(name, name) for i in taken for name in self._supergraph.node_reads[i]}
         for name in (name for i in nodes for name in source.graph.node[i].output if name):
-            outside = name in self._needed or not self._readers.get(name, set()) <= set(taken)
+            outside = name in self._needed or not self._readers.get(name, set()).issubset(taken)
             if name not in inside or (outside and name not in names.values()):
                 graph.output.add(name=name).type.CopyFrom(self._output_type(name))
         return model

@@ -11,6 +11,8 @@ wall clock by up to 7 %.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from supernet_onnx.shapes import TensorType
 
-__all__ = ["Bench", "Run", "Samples", "Task", "latency_of", "take"]
+__all__ = ["Bench", "Run", "Samples", "Task", "latency_of", "pinned", "take"]
 
 Run: TypeAlias = "Callable[[], float]"
 """Runs a model once and returns how long it took, in milliseconds."""
@@ -39,7 +41,7 @@ Run: TypeAlias = "Callable[[], float]"
 Samples: TypeAlias = "dict[str, list[list[float]]]"
 """The latencies of each task's runs so far, in milliseconds: a list for each session."""
 
-QUANTILE: Final = 0.25
+_QUANTILE: Final = 0.25
 _WARM_UPS: Final = 2
 _GROUP_BYTES: Final = 1 << 30  # of weights that are loaded at once; onnxruntime holds most of them twice
 _SESSIONS: Final = 6  # in which each model runs, one after the other
@@ -168,10 +170,24 @@ def take(
             save(samples)
 
 
+@contextlib.contextmanager
+def pinned(threads: int) -> Iterator[None]:
+    """Keep the calling thread and those that sessions start in the block on so many cores, if the system can."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(cores)[-threads:])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
 def latency_of(samples: Sequence[Sequence[float]]) -> float:
     """Return the latency that the samples of a model's sessions tell, in milliseconds; longer sessions count more."""
     sessions = [session for session in samples if session]
-    quartiles = [np.quantile(session, QUANTILE) for session in sessions]
+    quartiles = [np.quantile(session, _QUANTILE) for session in sessions]
     return float(np.average(quartiles, weights=[len(session) for session in sessions]))
 
 

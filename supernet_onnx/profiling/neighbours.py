@@ -53,25 +53,25 @@ class Neighbours:
             nodes: The piece's.
             condition: When they are live.
         """
-        after, names = self._after(nodes)
-        return self._before(nodes, condition), after, names
+        own = set(nodes)
+        after, names = self._after(own)
+        return self._before(nodes, own, condition), after, names
 
-    def _after(self, nodes: Sequence[int]) -> tuple[list[int], dict[str, str]]:
+    def _after(self, nodes: set[int]) -> tuple[list[int], dict[str, str]]:
         """Follow the one tensor that leaves a piece, through pools, as long as one node alone reads it."""
         leaving = [name for i in nodes for name in self._nodes[i].output if not self._is_inside(name, nodes)]
         after: list[int] = []
         names: dict[str, str] = {}
         if len(leaving) != 1:
             return after, names
+        made = {name for i in nodes for name in self._nodes[i].output}
         name, last = leaving[0], self._nodes[self._maker[leaving[0]]]
         while len(after) < _LONGEST:
             found = self._only_reader(name)
             if found is None or not _takes(last, self._nodes[found[0]]):
                 break
             reader, under = found
-            if reader in nodes or any(
-                other in self._made(nodes) for other in self._nodes[reader].input if other != under
-            ):
+            if reader in nodes or not made.isdisjoint(set(self._nodes[reader].input) - {under}):
                 break
             if under != name:
                 names[under] = name
@@ -79,12 +79,9 @@ class Neighbours:
             name, last = self._nodes[reader].output[0], self._nodes[reader]
         return after, names
 
-    def _is_inside(self, name: str, nodes: Sequence[int]) -> bool:
+    def _is_inside(self, name: str, nodes: Collection[int]) -> bool:
         readers = self._readers.get(name, ())
         return name not in self._outputs and all(reader in nodes for reader in readers)
-
-    def _made(self, nodes: Sequence[int]) -> set[str]:
-        return {name for i in nodes for name in self._nodes[i].output}
 
     def _only_reader(self, name: str) -> tuple[int, str] | None:
         """Return the one node that reads a tensor, through pools, and under which name; None if there is no such."""
@@ -104,12 +101,12 @@ class Neighbours:
                     found.append((reader, here))
         return found[0] if len(found) == 1 else None
 
-    def _before(self, nodes: Sequence[int], condition: Condition) -> list[int]:
+    def _before(self, nodes: Sequence[int], own: Collection[int], condition: Condition) -> list[int]:
         """Find the operator that takes in the first node of a piece, which alone reads what it makes."""
         for i in nodes:
             name = next((name for name in self._nodes[i].input if name not in self._constants), "")
             maker = self._maker.get(name)
-            if maker is None or maker in nodes or maker in self._supergraph.marks or name in self._outputs:
+            if maker is None or maker in own or maker in self._supergraph.marks or name in self._outputs:
                 continue
             if self._nodes[maker].op_type in _HEADS and _takes(self._nodes[maker], self._nodes[i]):
                 others = [reader for reader in self._readers[name] if reader != i]

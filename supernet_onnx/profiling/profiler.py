@@ -19,7 +19,7 @@ from supernet_onnx.errors import MarkError, RunError
 from supernet_onnx.graph import input_names
 from supernet_onnx.profiling.cutting import cut
 from supernet_onnx.profiling.fitting import fit
-from supernet_onnx.profiling.measuring import Bench, Task, latency_of, take
+from supernet_onnx.profiling.measuring import Bench, Task, latency_of, pinned, take
 from supernet_onnx.profiling.progress import Unfinished
 from supernet_onnx.profiling.tables import MeasuredOn, PieceTime, Profile, SubnetTime
 from supernet_onnx.pruning import prune
@@ -119,7 +119,8 @@ def profile(
     fitted, unseen = _draw(supergraph, settings)
     tasks = [*_piece_tasks(pieces), *_subnet_tasks(supergraph, [*fitted, *unseen])]
     samples = kept.load()
-    take(tasks, samples, rounds=settings.rounds, open_run=open_run or bench.open, save=kept.save, progress=progress)
+    with pinned(settings.threads):
+        take(tasks, samples, rounds=settings.rounds, open_run=open_run or bench.open, save=kept.save, progress=progress)
     found = _Findings(supergraph, pieces, samples, fitted)
     sizes = (settings.batch, _named_dims(supergraph, settings), settings.shapes)
     subnets = (*((selection, True) for selection in fitted), *((selection, False) for selection in unseen))

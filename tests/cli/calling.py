@@ -55,8 +55,9 @@ def error(*arguments: object, exit_code: int = 2) -> str:
     """Run a command that must fail; return its one line."""
     result = call(*arguments)
     assert result.exit_code == exit_code, result.output
-    assert result.stderr.startswith("error: ")
-    assert result.stderr.count("\n") == 1
+    told = [line for line in result.stderr.splitlines() if not line.endswith(" ...")]  # what takes a busy machine long
+    assert len(told) == 1
+    assert told[0].startswith("error: ")
     as_json = json.loads(call(*arguments, "--json").stdout)["error"]
     assert set(as_json) == {"code", "message"}
-    return result.stderr
+    return f"{told[0]}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from onnx import ModelProto
 
 from supernet_onnx.errors import RunError
 from supernet_onnx.profiling import measuring
-from supernet_onnx.profiling.measuring import Task, latency_of, take
+from supernet_onnx.profiling.measuring import Task, latency_of, pinned, take
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,3 +111,12 @@ def test_progress_goes_up_to_one() -> None:
 def test_the_latency_is_the_mean_of_the_lower_quartiles_of_the_sessions() -> None:
     assert latency_of([[5.0, 1.0, 2.0, 3.0, 4.0]]) == np.quantile([1, 2, 3, 4, 5], 0.25) == 2.0
     assert latency_of([[5.0, 1.0, 2.0, 3.0, 4.0], [], [6.0]]) == pytest.approx((5 * 2 + 1 * 6) / 6)
+
+
+def test_a_pinned_thread_has_as_many_cores_as_it_may_use_and_gets_the_others_back() -> None:
+    before = os.sched_getaffinity(0)
+    with pinned(1):
+        assert len(os.sched_getaffinity(0)) == 1
+    assert os.sched_getaffinity(0) == before
+    with pinned(1000):
+        assert os.sched_getaffinity(0) == before

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from supernet_onnx.errors import RunError
-from supernet_onnx.runtime import open_session
+from supernet_onnx.runtime import CPU, check_providers, open_session
 from tests import marked
 
 if TYPE_CHECKING:
@@ -49,3 +49,23 @@ def test_onnxruntime_speaks_when_we_debug(capfd: pytest.CaptureFixture[str], cap
 def test_threads_are_taken() -> None:
     session = open_session(marked.build(marked.PLAIN), threads=1)
     assert session.run({"x": np.full((1, 4), -1.0, np.float32)})["y"].tolist() == [[0.0] * 4]
+
+
+def test_a_bound_run_repeats_on_its_inputs_and_errors_are_ours() -> None:
+    session = open_session(marked.build(HEADER + "g (float[2] x, int64[1] i) => (float[1] y) { y = Gather (x, i) }"))
+    feeds = {"x": np.zeros(2, np.float32), "i": np.array([0])}
+    run = session.bind(feeds)
+    for _ in range(3):
+        run()
+    feeds["i"][0] = 9  # in place: the run sees it
+    with pytest.raises(RunError, match=r"^the model: onnxruntime: .*Gather"):
+        run()
+    with pytest.raises(RunError, match=r"^the model: onnxruntime: "):
+        session.bind({"nothing": np.zeros(2, np.float32)})
+
+
+def test_providers_are_known_by_short_names_and_absent_ones_are_an_error_that_lists_those_present() -> None:
+    assert check_providers(["cpu", "CPUExecutionProvider"]) == (CPU,)
+    open_session(marked.build(marked.PLAIN), providers=check_providers([" CPU"]))
+    with pytest.raises(RunError, match=r"no execution provider 'quantum' here; those present are: .*CPUExecution"):
+        check_providers(["cpu", "quantum"])
