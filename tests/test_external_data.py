@@ -108,14 +108,15 @@ def test_external_data_are_found_wherever_a_model_keeps_tensors(source: Path, tm
     node.attribute.append(helper.make_attribute("sparse", sparse))
     node.attribute.append(helper.make_attribute("sparses", [sparse]))
     model.graph.sparse_initializer.append(sparse)
-    function = model.functions.add(name="f", domain="local").node.add(op_type="Constant")
-    function.attribute.append(helper.make_attribute("value", external("function", 7, 1)))
+    function = model.functions.add(name="f", domain="local")
+    function.node.add(op_type="Constant").attribute.append(helper.make_attribute("value", external("function", 7, 1)))
+    function.attribute_proto.append(helper.make_attribute("default", external("default", 10, 1)))
     training = model.training_info.add()
     training.initialization.initializer.append(external("initialization", 8, 1))
     training.algorithm.initializer.append(external("algorithm", 9, 1))
     storage.save(model, tmp_path / "model.onnx", directory=source)
     found = list(storage.external_tensors(storage.load(tmp_path / "model.onnx")))
-    assert sorted({stored(tensor, tmp_path)[0] for tensor in found}) == list(range(1, 10))
+    assert sorted({stored(tensor, tmp_path)[0] for tensor in found}) == list(range(1, 11))
     assert {entry.value for tensor in found for entry in tensor.external_data if entry.key == "location"} == {
         "model.onnx.data"
     }

@@ -167,3 +167,13 @@ def test_shards_of_a_renamed_tensor_name_it_anew() -> None:
     subnet = prune(read(model), resolve(read(model), {"p": "A"}))
     assert subnet.graph.node[0].output[0] == "y"
     assert subnet.graph.node[0].device_configurations[0].sharding_spec[0].tensor_name == "y"
+
+
+@pytest.mark.parametrize("text", [b"a model", b"a graph", b"a.domain", b"tests"])
+def test_texts_that_are_no_utf8_stay_what_they_are(text: bytes) -> None:
+    model = graphs.marked(f"a = Neg (x)  y = {graphs.pool('p', 'A B', 'a', 'x')}")
+    odd = b"\xff" + text[1:]
+    broken = ModelProto.FromString(model.SerializeToString().replace(text, odd))
+    subnet = prune(read(broken), resolve(read(broken), {"p": "A"}))
+    assert odd in subnet.SerializeToString()
+    assert text not in subnet.SerializeToString()

@@ -58,6 +58,8 @@ VERBS: Final = {
     "profile": ["profile", "{case}", "-o", "{out}.json", "--rounds", "1", "--subnets", "0"],
     "score": ["score", "{case}", "--data", "{data}", "-o", "{out}.json", "--selections", "3", "--loss", "accuracy"],
 }
+RUNNING: Final = ("verify", "prune and verify", "bench", "profile", "score")
+"""Those that run the model in onnxruntime, where its tensors take what memory they take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def problem_of(verb: str, case: Path) -> tuple[int, str]:
         return result.exit_code, f"more than one line: {text.strip()[-400:]}"
     if any(char in text for char in ("\x1b", "\u202e")):
         return result.exit_code, "control characters reach the terminal"
-    if "out of memory" in text and verb not in ("verify", "prune and verify", "bench"):
+    if "out of memory" in text and verb not in RUNNING:
         return result.exit_code, "more memory than a GiB"
     if result.exit_code and left:
         return result.exit_code, f"an error, but written: {sorted(path.name for path in left)}"

@@ -82,6 +82,8 @@ def check_structure(model: ModelProto, limits: Limits) -> Structure:
     walk = _Walk(limits, seen, local, "the graph")
     walk.names([opset.domain for opset in model.opset_import])
     walk.names([text for entry in model.metadata_props for text in (entry.key, entry.value[:1])])
+    if len({entry.key for entry in model.metadata_props}) < len(model.metadata_props):
+        raise ModelError("the model's metadata have a key twice; keys must be unique: write it again")
     main = walk.body(model.graph, is_main=True)
     for info in model.training_info:
         for graph in (info.initialization, info.algorithm):

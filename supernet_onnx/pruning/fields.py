@@ -26,7 +26,9 @@ def copy_fields(target: ModelProto | GraphProto, source: ModelProto | GraphProto
     for field, value in source.ListFields():
         if field.name in but:
             continue
-        if isinstance(value, str | int | float | bytes):
+        if isinstance(value, bytes):  # a text that is no UTF-8, which protobuf reads but does not let set
+            target.MergeFromString(_field(field.number, value))
+        elif isinstance(value, str | int | float):
             setattr(target, field.name, value)
         elif isinstance(value, Iterable):
             getattr(target, field.name).extend(value)
@@ -52,6 +54,10 @@ def _encode(fields: UnknownFieldSet) -> bytes:
             case wire:
                 written += field.data.to_bytes(8 if wire == _FIXED64 else 4, "little")
     return bytes(written)
+
+
+def _field(number: int, content: bytes) -> bytes:
+    return _varint(number << 3 | _BYTES) + _varint(len(content)) + content
 
 
 def _varint(value: int) -> bytes:

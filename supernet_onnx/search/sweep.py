@@ -29,6 +29,7 @@ SCORE: Final = FrontMetric("score", "", "maximize")
 """What a sweep maximizes: the sum of the scores of the chosen branches."""
 
 _RESOLUTION: Final = 1e-6  # of the largest subnet's cost; amounts that are no integers are not told apart below it
+_SLACK: Final = 1e-7  # of a resolution: a box whose top was looked at must be gone, whatever the rounding
 
 Corner: TypeAlias = "tuple[Number, ...]"
 """An amount of each metric."""
@@ -121,6 +122,7 @@ class _Sweep:
         self._chooser, self._metrics, self._limits = chooser, metrics, limits
         self._scores, self._pins = scores, pins
         self._steps = tuple(_step(chooser.tables[name]) for name in metrics)
+        self._reach = tuple(step if isinstance(step, int) else step * (1 + _SLACK) for step in self._steps)
         self._tops = tuple(min(limits.get(n, math.inf), chooser.tables[n].maximum()) for n in metrics)
         self._answers: list[_Found] = []
         self.found: dict[Corner, _Found] = {}
@@ -159,7 +161,8 @@ class _Sweep:
             self.boxes = [rest._replace(is_stale=True) if _is_inside(rest, box) else rest for rest in self.boxes]
 
     def _top(self, box: _Box) -> Corner:
-        return tuple(high - step for high, step in zip(box.high, self._steps, strict=True))
+        sides = zip(box.high, self._steps, self._tops, strict=True)
+        return tuple(min(high - step, most) for high, step, most in sides)  # rounding must not exceed a budget
 
     def _place(self, box: _Box) -> Corner:
         """Return the limits to look at in a box: in its middle, which halves it, unless that gave nothing new."""
@@ -184,7 +187,7 @@ class _Sweep:
         self.boxes = [rest for box in self.boxes for rest in _without(box, low, high)]
 
     def _above(self, corner: Corner) -> Corner:
-        return tuple(amount + step for amount, step in zip(corner, self._steps, strict=True))
+        return tuple(amount + step for amount, step in zip(corner, self._reach, strict=True))
 
     def _promise(self, box: _Box) -> float:
         """Return how much a look into a box may find: its share of the costs' ranges, times the score to be gained."""

@@ -21,7 +21,8 @@ def external_tensors(model: ModelProto) -> Iterator[TensorProto]:
     """Iterate over the tensors of a model whose values stand in other files: anywhere that a model keeps tensors."""
     graphs = [model.graph, *(graph for info in model.training_info for graph in (info.initialization, info.algorithm))]
     nodes = (node for function in model.functions for node in function.node)
-    for tensor in itertools.chain(*map(_tensors, graphs), _node_tensors(nodes)):
+    defaults = (attribute for function in model.functions for attribute in function.attribute_proto)
+    for tensor in itertools.chain(*map(_tensors, graphs), _node_tensors(nodes), _attribute_tensors(defaults)):
         if tensor.data_location == TensorProto.EXTERNAL:
             yield tensor
 
@@ -40,7 +41,11 @@ def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
 
 
 def _node_tensors(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
-    for attribute in (attribute for node in nodes for attribute in node.attribute):
+    yield from _attribute_tensors(attribute for node in nodes for attribute in node.attribute)
+
+
+def _attribute_tensors(attributes: Iterable[AttributeProto]) -> Iterator[TensorProto]:
+    for attribute in attributes:
         if attribute.type == AttributeProto.GRAPH:
             yield from _tensors(attribute.g)
         elif attribute.type == AttributeProto.GRAPHS:

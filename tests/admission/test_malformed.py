@@ -101,6 +101,11 @@ def a_segment_of_a_tensor(model: ModelProto) -> None:
     model.graph.initializer[1].segment.end = 7
 
 
+def metadata_of_one_key(model: ModelProto) -> None:
+    model.metadata_props.add(key="author", value="x")
+    model.metadata_props.add(key="author", value="y")
+
+
 BROKEN: dict[Callable[[ModelProto], None], str] = {
     dangling_input: "nowhere",
     cycle: "mean",
@@ -118,6 +123,7 @@ BROKEN: dict[Callable[[ModelProto], None], str] = {
     attribute_without_type: "node 'stem': attribute 'pads' has no type",
     unknown_operator_of_onnx: "Nonsense",
     a_segment_of_a_tensor: "initializer 'stem_w': its values are split into segments, which nothing reads",
+    metadata_of_one_key: "the model's metadata have a key twice",
     values_in_two_fields: "its values stand in raw_data and float_data, expected float_data",
 }
 

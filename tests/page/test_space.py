@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from plotly.offline import get_plotlyjs
 
 from supernet_onnx import page, report, selection, supergraph
 from supernet_onnx.cost import METRICS, by_operators, measure
@@ -88,6 +89,14 @@ def test_equal_content_gives_equal_bytes_and_the_data_are_in_it_as_they_are() ->
 def test_the_page_names_no_address_that_it_could_load_from() -> None:
     ours = re.sub(r'(?s)<script type="text/plain" id="plotly">.*?</script>', "", page.render(nested({})).decode())
     assert re.findall(r"(?:https?:)?//[a-z]+\.|\bsrc=|url\(|@import|<link", ours) == []
+
+
+def test_the_charts_are_plotlys_but_for_one_pair_of_parentheses() -> None:
+    bundle = get_plotlyjs()
+    changed = page.document.eager(bundle)
+    assert len(changed) == len(bundle) + 2
+    assert changed.replace("(() => {\n", "() => {\n", 1).removesuffix(")));") + "));" == bundle
+    assert page.document.eager("window.Plotly = 1;") == "window.Plotly = 1;"
 
 
 def test_without_plotly_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

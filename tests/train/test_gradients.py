@@ -64,6 +64,14 @@ def sampled(net: SuperNet, draws: int) -> tuple[list[torch.Tensor], list[torch.T
     return [row.mean(0) for row in stacked], [row.std(0) / math.sqrt(draws) for row in stacked]
 
 
+@pytest.mark.parametrize("name", [name for name in MODES if name != "uniform"])
+def test_every_logit_receives_a_gradient_from_the_task(product: SuperNet, name: str) -> None:
+    net = fresh(product, name)
+    for _ in range(30):  # two_path tells two of three at a time
+        net(torch.ones(1, 1, dtype=torch.float64)).sum().backward()
+    assert all((alpha.grad != 0).all() for alpha in net.nas_parameters())
+
+
 @pytest.mark.parametrize("name", UNBIASED)
 def test_the_mean_gradient_is_that_of_the_expected_loss(product: SuperNet, name: str) -> None:
     means, errors = sampled(fresh(product, name), 3000)

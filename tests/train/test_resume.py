@@ -10,6 +10,8 @@ from modes import MODES, Convs
 from torch import Tensor, nn
 
 from supernet_onnx import SuperNet
+from supernet_onnx.cost import params
+from supernet_onnx.train import DUCCIO, Exponential, TemperatureSchedule, WarmUp
 from supernet_onnx.train.sampling import Sampling, Softmax
 
 STEPS = 12
@@ -18,11 +20,11 @@ STEPS = 12
 @pytest.fixture(scope="module")
 def pristine() -> SuperNet:
     torch.manual_seed(0)
-    return SuperNet(Convs(), input_shape=(2, 8, 8), seed=9)
+    return SuperNet(Convs(), {"params": params}, input_shape=(2, 8, 8), seed=9)
 
 
 class Search:
-    """All that a search has: a supernet, two optimizers, a schedule for each, and torch's generator for dropout."""
+    """All that a search has: a supernet, two optimizers, schedules, constraints, and torch's generator for dropout."""
 
     def __init__(self, pristine: SuperNet, mode: Sampling) -> None:
         self.net = copy.deepcopy(pristine)
@@ -31,17 +33,23 @@ class Search:
             torch.optim.SGD(self.net.net_parameters(), 1e-2, momentum=0.9),
             torch.optim.Adam(self.net.nas_parameters(), 5e-2),
         ]
-        self.schedules = [torch.optim.lr_scheduler.CosineAnnealingLR(each, STEPS) for each in self.optimizers]
+        low, high = self.net.cost_range("params")
+        self.duccio = DUCCIO({"params": low + 0.3 * (high - low)}, task_loss=1.0, epochs=STEPS)
+        self.schedules = [
+            *(torch.optim.lr_scheduler.CosineAnnealingLR(each, STEPS) for each in self.optimizers),
+            TemperatureSchedule(self.net, Exponential(1.0, 0.1, steps=STEPS)),
+            WarmUp(self.net, 2),
+            self.duccio,
+        ]
 
     def step(self, k: int) -> None:
         x = torch.randn(4, 2, 8, 8, generator=torch.Generator().manual_seed(k))
-        loss = nn.functional.cross_entropy(self.net(x), torch.tensor([0, 1, 2, 0])) + 1e-4 * self.net.cost
+        loss = nn.functional.cross_entropy(self.net(x), torch.tensor([0, 1, 2, 0])) + self.duccio(self.net)
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         loss.backward()
         for each in (*self.optimizers, *self.schedules):
             each.step()
-        self.net.update_softmax_options(temperature=0.9**k)
 
     def save(self) -> bytes:
         buffer = io.BytesIO()
