@@ -28,6 +28,7 @@ __all__ = [
     "FORMAT_KEY",
     "MIN_OPSET",
     "OPSET",
+    "POOLS_KEY",
     "VERSION_KEY",
     "Mark",
     "decode",
@@ -48,6 +49,7 @@ MIN_OPSET: Final = 15
 FORMAT: Final = "1"
 FORMAT_KEY: Final = "supernet_onnx.format"
 VERSION_KEY: Final = "supernet_onnx.version"
+POOLS_KEY: Final = "supernet_onnx.pools"
 
 _OP_TYPE: Final = re.compile(r"Pool([1-9][0-9]{0,8})")
 

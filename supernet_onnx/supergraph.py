@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
-from supernet_onnx import admission, liveness, marks, storage
+from supernet_onnx import admission, liveness, marks, recovery, storage
 from supernet_onnx.diagram import Diagram, Diagrams
 from supernet_onnx.errors import MarkError
 from supernet_onnx.graph import Wiring, check_topology, describe, subgraphs, wire
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from supernet_onnx.marks import Mark
+    from supernet_onnx.recovery import Recovery
 
 __all__ = ["Branch", "Condition", "Pool", "SuperGraph", "format_version", "read"]
 
@@ -69,7 +70,8 @@ class SuperGraph:
     """A model, its pools, and who is live when. Reading never changes the model.
 
     Attributes:
-        model: The ONNX model as it was read; external data stay on disk.
+        model: The ONNX model as it was read, with marks in place of pools that were recovered; external data stay on
+            disk.
         directory: The folder that external data are relative to; None for a model that never was a file.
         pools: In the order in which the graph uses them first, but that what is nested in a pool and what feeds it
             comes right before it. Pools that no output needs come first.
@@ -79,6 +81,7 @@ class SuperGraph:
         node_conditions: For each node of the main graph, when it is live.
         tensor_conditions: For each tensor that something reads, when it is read by something live. Tensors that
             no selection needs are absent or false.
+        recovery: What became of pools whose marks a tool removed.
     """
 
     model: ModelProto
@@ -89,6 +92,7 @@ class SuperGraph:
     wiring: Wiring = field(repr=False)
     node_conditions: tuple[Condition, ...] = field(repr=False)
     tensor_conditions: Mapping[str, Condition] = field(repr=False)
+    recovery: Recovery = field(repr=False)
 
     def __deepcopy__(self, memo: dict[int, object]) -> SuperGraph:
         return self  # nothing writes to it
@@ -137,6 +141,13 @@ def read(
         directory = Path(source).absolute().parent
     _check_format(model)
     check_topology(model.graph, wiring)
+    recovered = recovery.recover(model, wiring)
+    if recovered.pools:
+        model = recovered.model
+        wiring = wire(model.graph)
+        check_topology(model.graph, wiring)
+        if directory is not None:
+            _check_recovered(wiring, limits or admission.Limits())
     _check_places(model, wiring)
     found = {index: marks.decode(wiring.nodes[index]) for index in wiring.pools}
     outputs = [value.name for value in model.graph.output]
@@ -144,7 +155,7 @@ def read(
     diagrams = Diagrams([len(pool.branches) for pool in pools], names=[pool.name for pool in pools])
     levels = {pool.name: level for level, pool in enumerate(pools)}
     node_conditions, tensor_conditions = liveness.sweep(wiring, outputs, found, levels, diagrams)
-    return SuperGraph(model, directory, pools, found, diagrams, wiring, node_conditions, tensor_conditions)
+    return SuperGraph(model, directory, pools, found, diagrams, wiring, node_conditions, tensor_conditions, recovered)
 
 
 def format_version(model: ModelProto) -> str | None:
@@ -165,6 +176,13 @@ def _check_format(model: ModelProto) -> None:
                 f"opset import '{marks.DOMAIN}' has version {opset.version}, this release reads {marks.OPSET}; "
                 "update supernet-onnx or export the model again"
             )
+
+
+def _check_recovered(wiring: Wiring, limits: admission.Limits) -> None:
+    """Hold pools that the gate could not know to its limits."""
+    limits.check("pools", len(wiring.pools), "the graph")
+    for index in wiring.pools:
+        limits.check("branches", len(wiring.reads[index]) - 1, f"pool node '{wiring.makes[index][0]}'")
 
 
 def _check_places(model: ModelProto, wiring: Wiring) -> None:

@@ -6,10 +6,11 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import onnx.inliner
 from google.protobuf.descriptor import FieldDescriptor
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, parser
 
-from supernet_onnx import marks
+from supernet_onnx import marks, recovery
 from tests import graphs, marked
 
 if TYPE_CHECKING:
@@ -62,7 +63,15 @@ def seeds() -> list[ModelProto]:
     shapes.graph.initializer.append(helper.make_tensor("w", 1, [6, 6], [0.5] * 36))
     shapes.graph.initializer.append(helper.make_tensor("one", 7, [1], [1]))
     shapes.functions.append(marks.pool_function(2, opset=20))
-    return [marked.flat(), nested, looped, shapes, outside()]
+    return [marked.flat(), nested, looped, shapes, outside(), inlined(nested)]
+
+
+def inlined(model: ModelProto) -> ModelProto:
+    """Return a marked model as onnx's inliner leaves it, all pools as what their functions compute."""
+    recorded = ModelProto()
+    recorded.CopyFrom(model)
+    recovery.record.keep(recorded)
+    return onnx.inliner.inline_local_functions(recorded)
 
 
 def outside() -> ModelProto:

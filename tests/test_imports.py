@@ -25,7 +25,17 @@ except SystemExit as exit:
 print(json.dumps({"code": code, "loaded": sorted({name.partition(".")[0] for name in sys.modules})}), file=sys.stderr)
 """
 
-HEAVY = {"matplotlib", "onnx_graphsurgeon", "onnxruntime", "onnxscript", "plotly", "scipy", "sklearn", "torch"}
+HEAVY = {
+    "matplotlib",
+    "onnx_graphsurgeon",
+    "onnxruntime",
+    "onnxscript",
+    "plotly",
+    "optuna",
+    "scipy",
+    "sklearn",
+    "torch",
+}
 
 
 def loaded(*arguments: object) -> set[str]:
@@ -66,6 +76,8 @@ def test_measuring_loads_no_torch(flat: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", x=np.zeros((4, 3, 8, 8), np.float32), labels=np.arange(4))
     arguments = ["--data", tmp_path / "d.npz", "--selections", 3, "-o", tmp_path / "s.json"]
     assert loaded("score", flat, *arguments) & HEAVY == {"onnxruntime", "onnx_graphsurgeon", "scipy"}
+    arguments = ["--data", tmp_path / "d.npz", "--trials", 1]
+    assert loaded("search", flat, *arguments) & HEAVY == {"onnxruntime", "onnx_graphsurgeon", "optuna", "scipy"}
 
 
 def test_a_verb_that_runs_models_is_seen_to_load_onnxruntime_but_no_torch(flat: Path) -> None:

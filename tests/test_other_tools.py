@@ -15,7 +15,7 @@ import pytest
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_dynamic, quantize_static
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from supernet_onnx import marks, runtime
+from supernet_onnx import marks, recovery, runtime
 from supernet_onnx.errors import MarkError, ModelError
 from supernet_onnx.pruning import prune
 from supernet_onnx.selection import every
@@ -86,22 +86,71 @@ def _optimized(path: Path, level: onnxruntime.GraphOptimizationLevel) -> onnx.Mo
     return onnx.load(path.with_name("optimized.onnx"))
 
 
-LOSING: dict[str, Callable[[Path], onnx.ModelProto]] = {
+INLINING: dict[str, Callable[[Path], onnx.ModelProto]] = {
     "inliner": lambda path: onnx.inliner.inline_local_functions(onnx.load(path)),
     "onnxruntime, no optimization": lambda path: _optimized(path, onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL),
+    "onnxruntime, basic": lambda path: _optimized(path, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC),
+    "onnxruntime, extended": lambda path: _optimized(path, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED),
     "onnxruntime, all": lambda path: _optimized(path, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL),
 }
 
 
-@pytest.mark.parametrize("tool", LOSING)
-def test_a_supernet_whose_marks_a_tool_removed_is_told_from_a_model_without_pools(tool: str, path: Path) -> None:
-    supergraph = read(LOSING[tool](path))
+@pytest.mark.parametrize("tool", INLINING)
+@pytest.mark.parametrize("weights", [(0.2, 0.5, 0.3), (0.0, 1.0, 0.0)])
+def test_pools_that_a_tool_inlined_are_recovered_by_name_and_every_selection_pruned(
+    tool: str, weights: tuple[float, ...], path: Path
+) -> None:
+    model = onnx.load(path)
+    model.graph.initializer[0].CopyFrom(onnx.helper.make_tensor("pool.weights", 1, [3], weights))
+    recovery.record.keep(model)
+    marked.write(model, path)
+    before, after = read(path), read(INLINING[tool](path))
+    assert not after.recovery.lost
+    assert [pool.branches for pool in after.pools] == [pool.branches for pool in before.pools]
+    assert [pool.name for pool in after.pools] == ["pool"]
+    for of_original, selection in zip(every(before), every(after), strict=True):
+        subnet = prune(after, selection)
+        assert not {"Where", "Sum", "Mul", "Gather"} & {node.op_type for node in subnet.graph.node}
+        assert not [entry.key for entry in subnet.metadata_props]
+        assert runtime.verify(before, of_original, subnet).passed
+        assert runtime.verify(after, selection, subnet).passed
+
+
+@pytest.mark.parametrize("tool", ["inliner", "onnxruntime, no optimization"])
+def test_without_metadata_pools_keep_the_names_of_their_weights_and_branches_are_numbered(
+    tool: str, path: Path
+) -> None:
+    before, after = read(path), read(INLINING[tool](path))
+    (pool,) = after.pools
+    assert (pool.name, [branch.name for branch in pool.branches]) == ("pool", ["branch_0", "branch_1", "branch_2"])
+    assert after.recovery.notes == (
+        "a tool had inlined the pool functions; recovered: 'pool'",
+        "the branches have no names any more and are called branch_0, ...: 'pool'",
+    )
+    for of_original, selection in zip(every(before), every(after), strict=True):
+        assert runtime.verify(before, of_original, prune(after, selection)).passed
+
+
+@pytest.mark.parametrize("level", ["basic", "extended", "all"])
+def test_a_pool_whose_name_an_optimizer_computed_away_is_an_error_that_names_the_step(level: str, path: Path) -> None:
+    supergraph = read(INLINING[f"onnxruntime, {level}"](path))
+    assert supergraph.recovery.lost == ("met",)
     with pytest.raises(MarkError) as error:
         prune(supergraph, next(every(supergraph)))
     assert str(error.value) == (
-        "the model is a supernet whose marks are gone: a tool inlined its pool functions, as onnx.inliner does, and "
-        "onnxruntime where it writes an optimized model; prune the file that SuperNet.export_onnx wrote, then optimize"
+        "the model is a supernet in which the mark of pool 'met' is gone: onnxruntime optimized it; prune the file "
+        "that SuperNet.export_onnx wrote, then optimize"
     )
+
+
+def test_a_pool_that_a_tool_rewrote_is_never_left_as_a_mixture(path: Path) -> None:
+    model = onnx.load(path)
+    recovery.record.keep(model)
+    inlined = onnx.inliner.inline_local_functions(model)
+    (mixture,) = (node for node in inlined.graph.node if node.op_type == "Sum")
+    mixture.op_type, mixture.input[:] = "Add", mixture.input[:2]
+    with pytest.raises(MarkError, match=r"the mark of pool 'pool' is gone: a tool inlined its function and rewrote it"):
+        prune(read(inlined), next(every(read(inlined))))
 
 
 def test_the_float16_converter_leaves_nodes_out_of_order_but_converts_a_subnet(path: Path) -> None:

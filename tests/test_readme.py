@@ -20,7 +20,7 @@ BLOCKS = dict(re.findall(r"<!-- run: (\w+) -->\n```python\n(.*?)```", README, re
 def test_the_examples_run_in_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert list(BLOCKS) == ["train", "choose", "prune", "costs"]
+    assert list(BLOCKS) == ["train", "choose", "prune", "latency", "costs"]
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     exec(compile(BLOCKS["train"], "README.md", "exec"), names)
@@ -31,6 +31,8 @@ def test_the_examples_run_in_their_order(
     biggest = 32 * 32 * 25 * 16 * 16
     assert capsys.readouterr().out == f"0 of at most {biggest} multiply-accumulates\n"
     assert [node.op_type for node in load("pruned.onnx").graph.node] == ["Identity"]
+    exec(compile(BLOCKS["latency"], "README.md", "exec"), names)
+    assert 0 < names["net"].cost.item() < names["measured"].table().maximum()
 
 
 def test_the_cost_of_ones_own_works_from_the_command_line(tmp_path: Path) -> None:

@@ -91,6 +91,16 @@ def test_the_name_of_the_batch_is_bound_wherever_it_stands() -> None:
     assert inferred(parsed, {"n": 4})["y"] == "float[3,3]"
 
 
+@pytest.mark.parametrize("name", ["?", "None", "-1"])
+def test_a_name_that_several_dims_bear_for_want_of_one_binds_nothing(name: str) -> None:
+    parsed = model("g (float[b, 3, h, w] x) => (float y) { y = Relu (x) }")
+    for dim in parsed.graph.input[0].type.tensor_type.shape.dim[2:]:
+        dim.dim_param = name
+    assert inferred(parsed)["y"] == "float[1,3,?,?]"
+    bound = shapes.infer_graph(parsed, shapes.Bindings(shapes={"x": (1, 3, 48, 192)}))
+    assert str(bound.types["y"]) == "float[1,3,48,192]"
+
+
 def test_an_input_of_unknown_rank_stays_unknown() -> None:
     parsed = model("g (float x) => (float y) { y = Relu (x) }")
     parsed.graph.input[0].type.tensor_type.ClearField("shape")
@@ -254,3 +264,8 @@ def test_shapes_that_contradict_each_other_are_unknown() -> None:
 def test_graphs_that_onnx_refuses_are_an_error(text: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         shapes.infer(model(f"g (float[2] x) => (float y) {text}"))
+
+
+def test_an_input_that_is_also_an_output_has_its_shape() -> None:
+    parsed = model("g (float[2] x, float[3] z) => (float y, float z) { y = Relu (x) }")
+    assert inferred(parsed) == {"x": "float[2]", "y": "float[2]", "z": "float[3]"}

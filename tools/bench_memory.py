@@ -6,11 +6,15 @@ size the arena's log tells. The columns, in bytes:
 
 - file order: ``peak_memory`` of the subnet as it is written;
 - run order: ``peak_memory`` in the order that onnxruntime runs, after constants are folded;
-- packed: the same lifetimes, of tensors rounded up to 256 bytes, put into one block by best fit, as the pattern does;
+- held: the most that is live at once of what lies in the block: tensors rounded up to 256 bytes, without graph inputs
+  and outputs;
+- packed: the same tensors over the same lifetimes, put into one block by best fit, as the pattern does;
 - arena: the block, with onnxruntime's ``enable_mem_reuse`` off; its ratio to the run order;
 - merged: the block with it on, the default: a tensor then lives on in the next one of equal shape.
 
-Exit code 1 if the arena is not the packed size within 5 %.
+So what the arena has beyond ``peak_memory`` is the gaps of packing, ``packed - held``. Exit code 1 if that does not
+explain it: if the arena is not the packed size within 5 %, or ``peak_memory`` in run order, which counts graph inputs
+and outputs, is not what is held within 5 % and those.
 """
 
 from __future__ import annotations
@@ -112,8 +116,12 @@ def fold(model: ModelProto, path: Path) -> ModelProto:
     return folded
 
 
-def packed_bytes(model: ModelProto) -> int:
-    """Put the activations of a model into one block, each into the smallest gap that holds it while it lives."""
+def packed_bytes(model: ModelProto) -> tuple[int, int]:
+    """Put the activations of a model into one block, each into the smallest gap that holds it while it lives.
+
+    Returns:
+        The most that is live in the block at once, and the size of the block.
+    """
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     sizes = {}
     for value in graph.value_info:
@@ -126,7 +134,7 @@ def packed_bytes(model: ModelProto) -> int:
     reads = [[name for name in node.input if name in sizes] for node in graph.node]
     count = {name: sum(names.count(name) for names in reads) for name in sizes}
     places: dict[str, tuple[int, int]] = {}
-    whole = 0
+    held = whole = 0
     for node, names in zip(graph.node, reads, strict=True):
         first = buffer[names[0]] if names and names[0] == node.input[0] else ""
         for output in filter(sizes.__contains__, node.output):
@@ -138,10 +146,11 @@ def packed_bytes(model: ModelProto) -> int:
                 readers[output] = count[output]
                 places[output] = place(list(places.values()), sizes[output])
                 whole = max(whole, sum(places[output]))
+        held = max(held, sum(size for _, size in places.values()))
         for name in names:
             readers[buffer[name]] -= 1
         places = {name: taken for name, taken in places.items() if readers[name]}
-    return whole
+    return held, whole
 
 
 def place(taken: list[tuple[int, int]], size: int) -> tuple[int, int]:
@@ -152,6 +161,16 @@ def place(taken: list[tuple[int, int]], size: int) -> tuple[int, int]:
             gaps.append((offset - end, end))
         end = max(end, offset + length)
     return (min(gaps)[1] if gaps else end), size
+
+
+def outside_bytes(model: ModelProto) -> int:
+    """Return the bytes of graph inputs and outputs, which the caller owns."""
+    types = (value.type.tensor_type for value in (*model.graph.input, *model.graph.output))
+    return sum(
+        int(np.prod([dim.dim_value for dim in tensor.shape.dim]))
+        * helper.tensor_dtype_to_np_dtype(tensor.elem_type).itemsize
+        for tensor in types
+    )
 
 
 def compare(path: Path, selections: int) -> bool:
@@ -165,10 +184,12 @@ def compare(path: Path, selections: int) -> bool:
             file = Path(folder) / "subnet.onnx"
             run = fold(subnet, file)
             in_run = measure(supernet_onnx.read(run), [peak_memory])["peak_memory"].trunk
-            packed = packed_bytes(run)
+            held, packed = packed_bytes(run)
+            outside = outside_bytes(run)
             arena, merged = (arena_bytes(file, reuse=reuse) for reuse in (False, True))
         good &= abs(arena - packed) <= TOLERANCE * packed
-        amounts = "".join(f"{amount:>12,}" for amount in (in_file, in_run, packed, arena))
+        good &= held * (1 - TOLERANCE) <= in_run <= held * (1 + TOLERANCE) + outside
+        amounts = "".join(f"{amount:>12,}" for amount in (in_file, in_run, held, packed, arena))
         print(f"{path.stem:>16}{number:>4}{amounts}{arena / in_run:>8.3f}{merged:>12,}")
     return good
 
@@ -186,11 +207,11 @@ def main() -> int:
         f"supernet-onnx {supernet_onnx.__version__}, onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}, "
         f"Python {platform.python_version()}, 1 thread of {os.cpu_count()} cores, {platform.machine()}"
     )
-    columns = ("file order", "run order", "packed", "arena")
+    columns = ("file order", "run order", "held", "packed", "arena")
     print(f"{'model':>16}{'':>4}{''.join(f'{column:>12}' for column in columns)}{'ratio':>8}{'merged':>12}")
     results = [compare(path, arguments.selections) for path in arguments.files]
     good = all(results)
-    print(f"arena against packed, within {TOLERANCE:.0%}: {'ok' if good else 'FAILED'}")
+    print(f"all that the arena has beyond peak_memory is gaps, within {TOLERANCE:.0%}: {'ok' if good else 'FAILED'}")
     return 0 if good else 1
 
 

@@ -39,6 +39,8 @@ FINETUNED: Final = FOLDER / "digits.finetuned.onnx"
 COSTS: Final = FOLDER / "cost.json"
 TIMES: Final = FOLDER / "bench.json"
 PICTURE: Final = FOLDER / "weights.png"
+FRONT: Final = FOLDER / "front.json"
+PAGE: Final = FOLDER / "digits.report.html"
 
 _STYLES: Final = {  # colours that colour-blind readers tell apart (Okabe and Ito), and dashes for print
     "conv3": ("#0072B2", "-"),
@@ -100,6 +102,10 @@ def use_the_file() -> None:
     run("prune", SUPERNET, "-o", LARGEST, "--verify", *largest_selection())
     run("bench", SUPERNET, LARGEST, PRUNED, FINETUNED, "--threads", 1, "--seconds", 4, "--json", to=TIMES)
 
+    heading("Other budgets, and all of it as a page to look at")
+    run("pareto", SUPERNET, "-o", FRONT)
+    run("report", SUPERNET, "--front", FRONT, "-o", PAGE)
+
 
 def largest_selection() -> Iterator[str]:
     """Iterate over the arguments that select the branch with the most parameters in every pool."""
@@ -133,6 +139,7 @@ def summarize(torch_says: Accuracies, data: digits.Data) -> None:
     print(f"accuracy   on {len(data.test[1])} test images in onnxruntime; PyTorch {torch.__version__} gives the same")
     print(f"picture    {PICTURE}: how the branch weights moved")
     print(f"as JSON    {COSTS}, {TIMES}")
+    print(f"page       {PAGE}: open it in a browser")
     print("your turn  source .venv/bin/activate, then any of the commands above")
 
 

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Final
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the seeds and mutations are those of the tests
 
+import numpy as np
 import onnx
 from click.testing import CliRunner
 from google.protobuf.message import DecodeError
@@ -52,6 +53,10 @@ VERBS: Final = {
     "verify": ["verify", "{case}", "{case}"],
     "prune and verify": ["prune", "{case}", "-o", "{out}", "--verify", "--json"],
     "bench": ["bench", "{case}", "--rounds", "1", "--threads", "1"],
+    "pareto": ["pareto", "{case}", "--points", "3", "--metric", "size"],
+    "report": ["report", "{case}", "-o", "{out}.html"],
+    "profile": ["profile", "{case}", "-o", "{out}.json", "--rounds", "1", "--subnets", "0"],
+    "score": ["score", "{case}", "--data", "{data}", "-o", "{out}.json", "--selections", "3", "--loss", "accuracy"],
 }
 
 
@@ -74,8 +79,11 @@ def problem_of(verb: str, case: Path) -> tuple[int, str]:
     """Run a verb on a file; return its exit code and what is wrong with how it ended, or an empty text."""
     output = case.with_name("out.onnx")
     output.unlink(missing_ok=True)
+    data = case.with_name("data.npz")
+    if not data.exists():
+        np.savez(data, x=np.zeros((8, 3, 8, 8), np.float32), label=np.zeros(8, np.int64))  # those of the first seed
     before = set(case.parent.iterdir())
-    arguments = [part.format(case=case, out=output) for part in VERBS[verb]]
+    arguments = [part.format(case=case, out=output, data=data) for part in VERBS[verb]]
     result = CliRunner().invoke(program, arguments)
     left = set(case.parent.iterdir()) - before
     text = result.stdout + result.stderr

@@ -20,7 +20,7 @@ from onnx import (
 
 from supernet_onnx import marks
 from supernet_onnx.errors import ModelError
-from supernet_onnx.graph import STANDARD, forget_shapes, has_subgraphs, is_standard, subgraphs
+from supernet_onnx.graph import forget_shapes, has_subgraphs, is_standard, standard_opset, subgraphs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -102,7 +102,7 @@ def _mix(pools: Iterable[NodeProto], model: ModelProto) -> None:
 
     It takes the same types, and gives the same shape; but inference looks into a function again at every call.
     """
-    opset = next((entry.version for entry in model.opset_import if entry.domain in STANDARD), 0)
+    opset = standard_opset(model)
     ours = {function.name for function in model.functions if _is_ours(function, opset)}
     for node in pools:
         if node.op_type in ours and len(node.input) > 1:

@@ -56,6 +56,8 @@ def check_tensor(tensor: TensorProto, where: str, limits: Limits) -> int | None:
     if dims and min(dims) < 0:
         raise ModelError(f"{where}: dims {dims[:8]} are negative; the file is damaged, write it again")
     kind, bits, own = _KINDS[tensor.data_type]
+    if tensor.HasField("segment"):
+        raise ModelError(f"{where}: its values are split into segments, which nothing reads; write the model whole")
     raw_bytes = len(tensor.raw_data)  # asked for once, for the answer is a copy
     used = _used(tensor, raw_bytes)
     if tensor.data_location == TensorProto.EXTERNAL:

@@ -16,6 +16,7 @@ from supernet_onnx.cli.profiling import profile
 from supernet_onnx.cli.pruning import prune
 from supernet_onnx.cli.reporting import report
 from supernet_onnx.cli.scoring import score
+from supernet_onnx.cli.searching import search
 from supernet_onnx.cli.timing import bench
 from supernet_onnx.cli.verification import verify
 
@@ -28,12 +29,12 @@ __all__ = ["main"]
 def main(context: click.Context) -> None:
     """Inspect, price, prune, verify and time supernets: ONNX models with pools of alternative branches.
 
-    Exit codes: 0 done; 1 a check failed; 2 bad usage or bad model; 70 a bug; 130 interrupted.
+    Exit codes: 0 done; 1 a check failed; 2 bad usage or bad model; 70 a bug; 130 interrupted; 143 terminated.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         context.exit(2)
 
 
-for _verb in (inspect, cost, profile, score, pareto, prune, verify, bench, report):
+for _verb in (inspect, cost, profile, score, pareto, search, prune, verify, bench, report):
     main.add_command(_verb)

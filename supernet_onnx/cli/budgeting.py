@@ -88,16 +88,17 @@ class Demands:
         Raises:
             BudgetError: The file cannot be read, or holds none.
         """
+        from supernet_onnx import storage
         from supernet_onnx.errors import BudgetError
         from supernet_onnx.search import scores_from_json
 
         if self.scores_file is None:
             return None
         try:
-            return scores_from_json(self.scores_file.read_text(encoding="utf-8"))
+            return scores_from_json(storage.read_text(self.scores_file))
         except OSError as error:
             raise BudgetError(f"'{self.scores_file}' cannot be read: {error.strerror}") from error
-        except (BudgetError, UnicodeDecodeError) as error:
+        except BudgetError as error:
             raise BudgetError(f"'{self.scores_file}': {error}") from error
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from supernet_onnx.cli.ending import Terminated, terminable
 from supernet_onnx.errors import SuperNetError
 from supernet_onnx.report import clean
 
@@ -22,6 +23,7 @@ __all__ = ["Program"]
 
 _BUG: Final = 70  # EX_SOFTWARE of BSD's sysexits.h
 _INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count
+_TERMINATED: Final = 143  # 128 + SIGTERM
 _PIPE_CLOSED: Final = 141  # 128 + SIGPIPE
 
 
@@ -49,9 +51,9 @@ class Program(click.Group):
             for stream in (sys.stdout, sys.stderr):
                 if hasattr(stream, "reconfigure"):  # a terminal that cannot show a name gets it escaped
                     stream.reconfigure(errors="backslashreplace")
-            with _logging(flags):
+            with terminable(), _logging(flags):
                 result = super().invoke(ctx)
-            sys.stdout.flush()
+                sys.stdout.flush()
             return result
 
 
@@ -89,6 +91,8 @@ def _reported(flags: _Flags) -> Iterator[None]:
         raise click.exceptions.Exit(_PIPE_CLOSED) from error
     except (KeyboardInterrupt, click.Abort) as error:
         raise _exit(flags, "interrupted", "interrupted; no file was left half written", _INTERRUPTED) from error
+    except Terminated as error:
+        raise _exit(flags, "terminated", "terminated; no file was left half written", _TERMINATED) from error
     except SuperNetError as error:
         raise _exit(flags, error.code, str(error), error.exit_code) from error
     except click.ClickException as error:

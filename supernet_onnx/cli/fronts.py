@@ -10,7 +10,7 @@ from supernet_onnx.cli import options
 from supernet_onnx.cli.budgeting import budgeting
 from supernet_onnx.cli.output import muted, progress, show
 from supernet_onnx.cli.recalibrating import recalibrating
-from supernet_onnx.errors import MarkError, ModelError
+from supernet_onnx.errors import MarkError, ModelError, SelectionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from supernet_onnx.search import Front
     from supernet_onnx.supergraph import SuperGraph
 
-__all__ = ["check_outputs", "pareto", "render"]
+__all__ = ["check_outputs", "pareto", "read_front", "render"]
 
 _POINTS: Final = 20
 _ALL: Final = "all"
@@ -108,7 +108,7 @@ def pareto(
     read = [file, source, selection_file, demands.scores_file, calibration.file]
     folder = _folder(file, folder) if top is not None else None
     names = names or ("params",)
-    known = _read_front(source, graph) if source is not None else None
+    known = read_front(source, graph) if source is not None else None
     shown = len(names) + 1 if known is None else len(known.metrics)
     check_outputs(outputs, inputs=read, supergraph=graph, force=force, metrics=shown)
     front = known or _sweep(graph, file, names, points, pairs, selection_file, demands, dims)
@@ -186,17 +186,21 @@ def _sweep(
         )
 
 
-def _read_front(source: Path, graph: SuperGraph) -> Front:
-    """Read a front whose points are selections of a supergraph; points that others beat are left out."""
-    from supernet_onnx import search
+def read_front(source: Path, graph: SuperGraph) -> Front:
+    """Read a front whose points are selections of a supergraph; points that others beat are left out.
+
+    Raises:
+        ModelError: The file cannot be read, or is no front of this supergraph.
+    """
+    from supernet_onnx import search, storage
 
     try:
-        front = search.front_from_json(source.read_text(encoding="utf-8"))
+        front = search.front_from_json(storage.read_text(source))
         for point in front.points:
             search.selection_of(graph, point)
     except OSError as error:
         raise ModelError(f"'{source}' cannot be read: {error.strerror}") from error
-    except (ModelError, UnicodeDecodeError) as error:
+    except (ModelError, SelectionError) as error:
         raise ModelError(f"'{source}': {error}") from error
     return search.nondominated(front.model, front.metrics, front.points, complete=front.complete, note=front.note)
 

@@ -72,7 +72,9 @@ def measuring(command: Callable[..., R]) -> Callable[..., R]:
 
     count = click.IntRange(min=1)
     for option in (
-        click.option("--jobs", type=count, default=1, show_default=True, help="Processes that measure, at once."),
+        click.option(
+            "--jobs", type=options.THREADS, default=1, show_default=True, help="Processes that measure, at once."
+        ),
         click.option("--batch-size", type=count, default=64, show_default=True, help="Samples of a batch."),
         click.option(
             "--calibrate",

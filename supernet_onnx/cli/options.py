@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = [
     "METRICS",
     "PATH",
+    "THREADS",
+    "Finite",
     "allow_links",
     "check_dims",
     "check_targets",
@@ -26,7 +29,6 @@ __all__ = [
     "choose_or_first",
     "common",
     "cost_tables",
-    "counting",
     "dims",
     "gate",
     "inputs",
@@ -49,6 +51,20 @@ _LIMITS: Final = "supernet_onnx.limits"  # keys of the context's meta
 _LINKS: Final = "supernet_onnx.allow_links"
 
 PATH: Final = click.Path(path_type=Path)
+
+THREADS: Final = click.IntRange(1, 1024)
+"""How many threads; far more than any machine has use for would take it down."""
+
+
+class Finite(click.FloatRange):
+    """A number in a range, neither infinite nor NaN, which compares with nothing."""
+
+    def convert(self, value: float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read a number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not finite.", param, ctx)
+        return number
 
 
 def common(command: Callable[P, R]) -> Callable[P, R]:
@@ -121,35 +137,6 @@ def _remember(context: click.Context, parameter: click.Parameter, value: bool | 
         context.meta[_LINKS] = value
     else:
         context.meta[_LIMITS] = _pairs(context, parameter, value, _size, "NAME=VALUE with a value of at least 1")
-
-
-def counting(command: Callable[P, R]) -> Callable[P, R]:
-    """Add ``--metric``, ``--cost-module``, ``--cost-table`` and ``--unknown``; ``metrics`` finds what they ask for."""
-    command = cost_tables(command)
-    command = click.option(
-        "--unknown",
-        type=click.Choice(["error", "free"]),
-        default="error",
-        show_default=True,
-        help="What becomes of an operator that a metric cannot count.",
-    )(command)
-    command = click.option(
-        "--cost-module",
-        "modules",
-        type=PATH,
-        multiple=True,
-        metavar="FILE.py",
-        help="Run a Python file; --metric then knows each CostSpec in it. Repeatable.",
-    )(command)
-    return click.option(
-        "--metric",
-        "names",
-        multiple=True,
-        default=METRICS,
-        metavar="NAME[:SETTING=BITS,...]",
-        show_default=True,
-        help="What to count; mpic_latency:weight_bits=8,act_bits=8 says what a float model will be. Repeatable.",
-    )(command)
 
 
 def selecting(command: Callable[P, R]) -> Callable[P, R]:
@@ -282,7 +269,7 @@ def choices(supergraph: SuperGraph, pairs: Sequence[str], selection_file: Path |
     Raises:
         SelectionError: The file cannot be read or is no selection, or a pool or branch is not there.
     """
-    from supernet_onnx import selection
+    from supernet_onnx import selection, storage
     from supernet_onnx.errors import SelectionError
 
     chosen = selection.choices(supergraph, pairs)
@@ -290,12 +277,12 @@ def choices(supergraph: SuperGraph, pairs: Sequence[str], selection_file: Path |
         selection.find(supergraph, chosen)
         return chosen
     try:
-        chosen = {**selection.from_json(selection_file.read_text(encoding="utf-8")), **chosen}
+        chosen = {**selection.from_json(storage.read_text(selection_file)), **chosen}
         selection.find(supergraph, chosen)
         return chosen
     except OSError as error:
         raise SelectionError(f"'{selection_file}' cannot be read: {error.strerror}") from error
-    except (SelectionError, UnicodeDecodeError) as error:
+    except SelectionError as error:
         raise SelectionError(f"'{selection_file}': {error}") from error
 
 

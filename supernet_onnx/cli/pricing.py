@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from supernet_onnx.cli import options
+from supernet_onnx.cli.counting import counting
 from supernet_onnx.cli.output import progress, show
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ __all__ = ["cost"]
 
 @click.command()
 @click.argument("file", type=options.PATH)
-@options.counting
+@counting
 @options.selecting
 @options.sizes
 @click.option("--by-node", is_flag=True, help="Also price every node.")
@@ -51,6 +52,10 @@ def cost(
     from supernet_onnx import report
 
     metrics = options.metrics(names, modules, tables)
+    if (by_node or by_op) and any(isinstance(metric, costs.MeasuredCost) for metric in metrics):
+        raise click.UsageError(
+            "what was measured is known for branches, not for nodes; leave out --by-node and --by-op"
+        )
     with progress("pricing the model"):
         graph = options.read(file)
         options.check_dims([graph], dims)

@@ -40,7 +40,7 @@ def _split(context: click.Context, parameter: click.Parameter, texts: Sequence[s
 )
 @click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=options.THREADS,
     default=1,
     show_default=True,
     metavar="N",

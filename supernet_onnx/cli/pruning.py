@@ -85,13 +85,18 @@ def prune(
         metrics, notes = _priced(subnet, dims)
     sizes = None if dry_run else _write(graph, chosen, subnet, file, output, save_selection)
     nodes = len(subnet.graph.node)
+    notes = [*graph.recovery.notes, *notes]
     found = report.Pruning(graph, chosen, output, nodes, metrics, notes, sizes, comparison, choice, batchnorms)
     show(found, as_json=as_json)
 
 
 def _check_pools(graph: SuperGraph, file: Path) -> None:
-    if not graph.pools:
-        raise MarkError(f"'{file}' has no pools, so there is nothing to prune; export it with SuperNet.export_onnx")
+    from supernet_onnx import pruning
+
+    try:
+        pruning.check_pools(graph)
+    except MarkError as error:
+        raise MarkError(f"'{file}': {error}") from error
 
 
 def _verified(

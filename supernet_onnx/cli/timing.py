@@ -19,11 +19,11 @@ __all__ = ["bench"]
 @click.argument("files", type=options.PATH, nargs=-1, required=True, metavar="FILE...")
 @click.option("--batch", type=click.IntRange(min=1), metavar="N", help="Size of a free first dim; 1 if left out.")
 @click.option(
-    "--threads", type=click.IntRange(min=1), metavar="N", help="For one operator; onnxruntime's choice if left out."
+    "--threads", type=options.THREADS, metavar="N", help="For one operator; onnxruntime's choice if left out."
 )
 @click.option("--rounds", type=click.IntRange(min=1), metavar="N", help="How often to run each model.")
 @click.option(
-    "--seconds", type=click.FloatRange(min=0, min_open=True), metavar="S", help="How long instead; 5 if left out."
+    "--seconds", type=options.Finite(min=0, min_open=True), metavar="S", help="How long instead; 5 if left out."
 )
 @options.inputs
 @options.dims

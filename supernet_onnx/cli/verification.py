@@ -23,8 +23,8 @@ __all__ = ["verify"]
 @options.selecting
 @options.inputs
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random inputs.")
-@click.option("--atol", type=click.FloatRange(min=0), metavar="X", help="Absolute tolerance; 1e-5 if left out.")
-@click.option("--rtol", type=click.FloatRange(min=0), metavar="X", help="Relative tolerance; 1e-4 if left out.")
+@click.option("--atol", type=options.Finite(min=0), metavar="X", help="Absolute tolerance; 1e-5 if left out.")
+@click.option("--rtol", type=options.Finite(min=0), metavar="X", help="Relative tolerance; 1e-4 if left out.")
 @options.dims
 @options.common
 @click.pass_context

@@ -92,6 +92,9 @@ class CallGraph:
         unnamed = [name for name, kind in inputs if kind.shape is None or None in kind.shape]
         asked = [f"open dims of the graph inputs: {', '.join(named)}; bind each with --dim NAME=VALUE"] if named else []
         asked += [f"give the shape of '{name}' with --shape {name}=..." for name in unnamed]
+        if any(map(has_subgraphs, self.supergraph.graph.node)):
+            switches = [name for name, kind in inputs if kind.numel == 1 and name not in self.bindings.values]
+            asked += [f"if control flow depends on '{name}', give it with --value {name}=..." for name in switches]
         return f" ({'; '.join(asked) or self._first_unknown()})"
 
     def _first_unknown(self) -> str:
@@ -183,6 +186,6 @@ def _added(supergraph: SuperGraph, facts: Facts) -> dict[int, list[tuple[int, st
     for fold in facts.folds:
         if not any(nodes[fold.conv].input[2:]):
             added.setdefault(fold.conv, []).append((2, nodes[fold.batchnorm].input[2], fold.condition))
-    for (index, slot), condition in facts.linear_biases.items():
+    for (index, slot), condition in facts.added_biases.items():
         added.setdefault(index, []).append((slot, nodes[index].input[slot], condition))
     return added

@@ -1,6 +1,7 @@
 """The chip DIANA: how many cycles its digital and its analog array take for a layer.
 
-Source: PLiNIO's model (eml-eda/plinio at 3d6b5e0, ``plinio/cost/diana_latency.py``) of the chip in IEEE 9731716.
+Source: PLiNIO's model (eml-eda/plinio at 3d6b5e0, ``plinio/cost/diana_latency.py``) of the chip in IEEE 9731716. The
+sizes of both arrays are also in that paper's abstract; clock, time of a product and bandwidth stand in PLiNIO alone.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from supernet_onnx.cost.biases import added_biases
 from supernet_onnx.folding import FOLDS_INTO
 from supernet_onnx.graph import is_standard, reads, subgraphs
 
@@ -26,23 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Facts", "Fold", "gather", "is_pure", "sources", "without"]
 
 _RANDOM: Final = ("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike")
-
-# Products of tokens and a matrix, with the slot of the matrix.
-_PRODUCTS: Final = {
-    ("", "MatMul"): 1,
-    ("", "MatMulInteger"): 1,
-    ("", "QLinearMatMul"): 3,
-    ("com.microsoft", "DynamicQuantizeMatMul"): 1,
-    ("com.microsoft", "FusedMatMul"): 1,
-    ("com.microsoft", "MatMulIntegerToFloat"): 1,
-    ("com.microsoft", "MatMulNBits"): 1,
-}
-# Behind one, these leave it a product: quantised, or dequantised again.
-_CARRY: Final = frozenset(
-    (domain, op_type) for domain in ("", "com.microsoft") for op_type in ("Cast", "DequantizeLinear", "QuantizeLinear")
-)
-# What adds a bias, with its slot and that of the product.
-_SUMS: Final = {("", "Add"): ((0, 1), (1, 0)), ("com.microsoft", "QLinearAdd"): ((0, 3), (3, 0))}
 
 _Edges = dict[str, list[tuple["Condition", str]]]
 
@@ -73,15 +57,16 @@ class Facts:
         constant: The tensors that can be computed before the model runs, whatever the selection.
         folds: The BatchNormalizations that are priced as folded. No two of one convolution hold at once.
         folded: When each of those is part of a convolution, by its index.
-        linear_biases: For the operand of an addition, by node index and slot: when it is the bias of a linear layer, a
-            constant that has only a last dim and is added to the product of tokens and a constant matrix.
+        added_biases: For the operand of an addition, by node index and slot: when it is a layer's bias, a constant
+            with an element for each output of a product by a constant matrix (the last dim), or for each channel of
+            what a convolution with a constant kernel makes (dim 1).
     """
 
     branches: _Edges
     constant: frozenset[str]
     folds: tuple[Fold, ...]
     folded: Mapping[int, Condition]
-    linear_biases: Mapping[tuple[int, int], Condition]
+    added_biases: Mapping[tuple[int, int], Condition]
 
 
 def gather(supergraph: SuperGraph, layout: Layout, types: Mapping[str, TensorType]) -> Facts:
@@ -104,7 +89,7 @@ def gather(supergraph: SuperGraph, layout: Layout, types: Mapping[str, TensorTyp
     for fold in folds:
         of_batchnorm.setdefault(fold.batchnorm, []).append(fold.condition)
     folded = {index: diagrams.any_of(conditions) for index, conditions in of_batchnorm.items()}
-    return Facts(branches, constant, folds, folded, _linear_biases(supergraph, branches, constant, types))
+    return Facts(branches, constant, folds, folded, added_biases(supergraph, branches, constant, types))
 
 
 def without(diagrams: Diagrams, a: Condition, b: Condition) -> Condition:
@@ -138,50 +123,6 @@ def is_pure(node: NodeProto) -> bool:
     if node.op_type in _RANDOM:
         return False
     return next(subgraphs(node), None) is None
-
-
-def _chosen(diagrams: Diagrams, branches: list[tuple[Condition, str]], holds: Mapping[str, Condition]) -> Condition:
-    """Return when something holds for a pool's output: when it holds for the chosen branch's."""
-    chosen = diagrams.false
-    for literal, name in branches:
-        chosen = diagrams.either(chosen, diagrams.both(literal, holds.get(name, diagrams.false)))
-    return chosen
-
-
-def _linear_biases(
-    supergraph: SuperGraph, branches: _Edges, constant: frozenset[str], types: Mapping[str, TensorType]
-) -> dict[tuple[int, int], Condition]:
-    diagrams = supergraph.diagrams
-    never = diagrams.false
-    linear: dict[str, Condition] = {}  # when a tensor is what a product by a constant makes, quantised or scaled
-    biases: dict[tuple[int, int], Condition] = {}
-    for index, node in enumerate(supergraph.graph.node):
-        if index in supergraph.marks:
-            linear[node.output[0]] = _chosen(diagrams, branches[node.output[0]], linear)
-            continue
-        kind = ("" if is_standard(node) else node.domain, node.op_type)
-        if kind in _PRODUCTS:
-            linear[node.output[0]] = diagrams.true if node.input[_PRODUCTS[kind]] in constant else never
-        elif kind in _CARRY and node.input[0] in linear:
-            linear[node.output[0]] = linear[node.input[0]]
-        elif kind == ("", "Mul"):
-            for name, other in (node.input, reversed(node.input)):
-                scale = types.get(other)
-                if name in linear and scale is not None and scale.numel == 1:
-                    linear[node.output[0]] = linear[name]
-        for slot, other_slot in _SUMS.get(kind, ()):
-            name, other = node.input[slot], node.input[other_slot]
-            when = linear.get(other, never) if name in constant else never
-            if when is not never and _spans_last_dim(types.get(name), types.get(other)):
-                biases[index, slot] = when
-    return biases
-
-
-def _spans_last_dim(bias: TensorType | None, output: TensorType | None) -> bool:
-    """Tell whether a constant has as many elements as the output's last dim, and lies along it."""
-    if bias is None or output is None or not bias.shape or not output.shape:
-        return False
-    return bias.shape[-1] == output.shape[-1] and bias.numel == bias.shape[-1]
 
 
 def _folds(supergraph: SuperGraph, branches: _Edges, constant: frozenset[str]) -> Iterator[Fold]:

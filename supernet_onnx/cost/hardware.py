@@ -4,9 +4,10 @@ Each counts convolutions and linear layers, for the rest of a network takes litt
 activations, additions are free by the rules of ``supernet_onnx.cost.free``. A layer that the chip does not do, and an
 operator with weights that its model does not know (recurrent layers, transposed convolutions), are errors.
 
-The formulas are those of PLiNIO (eml-eda/plinio at 3d6b5e0, ``plinio/cost``), restated for whole numbers; the
-docstrings name the paper of the chip. What PLiNIO leaves open is decided here: the groups of a grouped convolution
-that is not depthwise run one after another, as do the samples of a batch.
+The formulas and all their constants are those of PLiNIO (eml-eda/plinio at 3d6b5e0, ``plinio/cost``), restated for
+whole numbers. The docstrings name the paper of each chip for what the chip is; the constants were not taken from there,
+and where one was seen in a second place too, they say so. What PLiNIO leaves open is decided here: the groups of a
+grouped convolution that is not depthwise run one after another, as do the samples of a batch.
 """
 
 from __future__ import annotations
@@ -175,16 +176,17 @@ def _mpic_cycles(metric: str, layer: Layer) -> float:
 mpic_latency: Final = HardwareModel("mpic_latency", "cycles")
 """Cycles on MPIC, a RISC-V core that multiplies vectors of mixed 2-, 4- and 8-bit integers.
 
-Multiply-accumulates over those it does in a cycle, measured for each pair of widths (G. Ottavi et al., "A
-Mixed-Precision RISC-V Processor for Extreme-Edge DNN Inference", arXiv 2010.04073): between 6.5 with both of 2 bits
-and 2.1 with both of 8. Additions of biases are not counted; PLiNIO counts each as one multiply-accumulate.
+Multiply-accumulates over those it does in a cycle, for each pair of widths: between 6.5 with both of 2 bits and 2.1
+with both of 8. PLiNIO, which the table is from, attributes it to the chip's paper (G. Ottavi et al., "A Mixed-Precision
+RISC-V Processor for Extreme-Edge DNN Inference", arXiv 2010.04073). Additions of biases are not counted; PLiNIO counts
+each as one multiply-accumulate.
 """
 _count_layers(mpic_latency, lambda layer: _mpic_cycles("mpic_latency", layer))
 
 mpic_energy: Final = HardwareModel("mpic_energy", "microjoules")
 """Energy on MPIC: the cycles of ``mpic_latency`` at 250 MHz and 5.3825 mW, 21.53 pJ each.
 
-The power is the mean of the four that the paper measured (5.30, 5.39, 5.46 and 5.38 mW); it hardly depends on widths.
+The power is the mean of the four figures in PLiNIO (5.30, 5.39, 5.46 and 5.38 mW); it hardly depends on widths.
 """
 _count_layers(mpic_energy, lambda layer: _mpic_cycles("mpic_energy", layer) * (_MPIC_MILLIWATTS * 1e3 / _MPIC_HERTZ))
 
@@ -197,7 +199,7 @@ def _ne16(layer: Layer) -> int:
 ne16_latency: Final = HardwareModel("ne16_latency", "cycles")
 """Cycles on NE16, the accelerator of GAP9, for 8-bit activations and weights of 2 to 8 bits.
 
-The formula is that of its makers (pulp-platform/ne16, ``model``); ``supernet_onnx.cost.ne16`` tells it.
+``supernet_onnx.cost.ne16`` tells the formula.
 """
 _count_layers(ne16_latency, _ne16)
 

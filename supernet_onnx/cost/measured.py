@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from supernet_onnx import storage
 from supernet_onnx.cost.calls import resolve_calls
 from supernet_onnx.cost.spec import Bill, Entry
 from supernet_onnx.cost.structure import Structure, structure_of
@@ -18,6 +18,7 @@ from supernet_onnx.shapes import Bindings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from supernet_onnx.cost.calls import CallGraph
     from supernet_onnx.cost.spec import Unknown
@@ -126,7 +127,7 @@ def latency(path: Path | str) -> MeasuredCost:
     """
     where = f"'{path}'"
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        record = json.loads(storage.read_text(path))
     except OSError as error:
         raise CostError(f"{where} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

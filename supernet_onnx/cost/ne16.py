@@ -2,8 +2,11 @@
 
 It works through the output in tiles of 3 x 3 positions and 32 channels (16 of a depthwise layer), and for each through
 the input in blocks of 16 channels. Every tile loads a patch of 5 x 5 positions (3 x 3 for a 1 x 1 kernel), multiplies
-it bit by bit of the weights, scales the sums to 8 bits and writes them out. Source: the performance model in
-pulp-platform/ne16, as PLiNIO (eml-eda/plinio at 3d6b5e0) uses it. Strides are not in it.
+it bit by bit of the weights, scales the sums to 8 bits and writes them out. Strides are not in it.
+
+Source: PLiNIO (eml-eda/plinio at 3d6b5e0, ``plinio/cost/ne16_latency.py``). The blocks of channels and the width of the
+memory are also those of the hardware's description (pulp-platform/ne16 at 6bd7272, ``rtl/ne16_package.sv``); the cycles
+of queues, indices and scaling stand in PLiNIO alone.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Operand:
         dims: Its dims as far as they are known; None where not even the rank is.
         is_constant: Whether it is an initializer or the output of a Constant node.
         is_bias: Whether the operator adds it as a bias: the bias input of a convolution, Gemm, normalisation or
-            recurrent operator, and the constant that an Add puts on a linear layer's MatMul.
+            recurrent operator, and the constant that an Add puts on a layer's product.
         bits: The bits of the integer that an element is, or that DequantizeLinear made it from; None for floats.
     """
 

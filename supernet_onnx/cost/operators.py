@@ -132,8 +132,8 @@ def _qlinear_matmul(call: OpCall) -> int:
 
 
 @ops.counts("Add", when=lambda call: any(operand is not None and operand.is_bias for operand in call.inputs))
-def _bias_of_linear(call: OpCall) -> int:
-    """The bias of a linear layer on tokens, which exporters write as MatMul and Add."""
+def _added_bias(call: OpCall) -> int:
+    """The bias of a layer that is written as an addition of its own."""
     return call.output().numel
 
 

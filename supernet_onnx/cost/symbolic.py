@@ -2,7 +2,7 @@
 
 A cost is a sum of products of sizes, so in most models a polynomial of the open dims. It is found by pricing the model
 at a grid of sizes and interpolating with fractions, exactly, and then holds at further sizes or is given up. Strided
-operators round; then the polynomial holds for multiples of their strides alone, and says so.
+operators round, and some models take multiples of a size alone; then the polynomial holds for those, and says so.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from supernet_onnx.cost.pricing import measure
 from supernet_onnx.cost.table import SumTable
+from supernet_onnx.errors import UnknownShapeError
 from supernet_onnx.graph import input_names
 from supernet_onnx.shapes import Bindings, type_of
 
@@ -108,28 +109,46 @@ def symbolic(
     dims = open_dims(supergraph, given)
     wanted = list(metrics)
     found: dict[str, Formula | None] = {metric.name: None for metric in wanted}
-    is_sum: dict[str, bool] = {}
+    problem: UnknownShapeError | None = None
     for step in _STEPS:
-        if not wanted:
-            break
         grid = [step * (i + 1) for i in range(_DEGREE + 1)]
         points = list(itertools.product(grid, repeat=len(dims)))
         checks = [tuple(step * (check + i) for i in range(len(dims))) for check in _CHECKS]
-        totals: dict[str, dict[tuple[int, ...], Fraction]] = {metric.name: {} for metric in wanted}
-        for point in dict.fromkeys([*points, *checks]):
-            sized = given.copy()
-            sized["dims"] = {**(given.get("dims") or {}), **dict(zip(dims, point, strict=True))}
-            for name, table in measure(supergraph, wanted, **sized).items():
-                totals[name][point] = Fraction(table.total(selection))
-                is_sum[name] = isinstance(table, SumTable)
-        wanted = [metric for metric in wanted if is_sum[metric.name]]
-        for metric in wanted:
-            values = totals[metric.name]
+        try:
+            totals = _totals(supergraph, wanted, selection, given, dims, [*points, *checks])
+        except UnknownShapeError as error:  # some models take multiples of a size alone
+            problem = error
+            continue
+        problem = None
+        for name, values in totals.items():
             formula = Formula(dims, _interpolate(grid, len(dims), values), step)
             if all(formula.at(dict(zip(dims, check, strict=True))) == values[check] for check in checks):
-                found[metric.name] = formula
-        wanted = [metric for metric in wanted if found[metric.name] is None]
+                found[name] = formula
+        wanted = [metric for metric in wanted if metric.name in totals and found[metric.name] is None]
+        if not wanted:
+            break
+    if problem is not None and not any(found.values()):
+        raise problem
     return found
+
+
+def _totals(
+    supergraph: SuperGraph,
+    metrics: Sequence[Metric],
+    selection: Selection,
+    given: Given,
+    dims: Sequence[str],
+    points: Iterable[tuple[int, ...]],
+) -> dict[str, dict[tuple[int, ...], Fraction]]:
+    """Return the total at each point, for each of the metrics that adds up."""
+    totals: dict[str, dict[tuple[int, ...], Fraction]] = {}
+    for point in dict.fromkeys(points):
+        sized = given.copy()
+        sized["dims"] = {**(given.get("dims") or {}), **dict(zip(dims, point, strict=True))}
+        for name, table in measure(supergraph, metrics, **sized).items():
+            if isinstance(table, SumTable):
+                totals.setdefault(name, {})[point] = Fraction(table.total(selection))
+    return totals
 
 
 def _interpolate(grid: Sequence[int], variables: int, values: Mapping[tuple[int, ...], Fraction]) -> _Terms:

@@ -29,7 +29,7 @@ class Use:
     Attributes:
         data: It reaches a graph output otherwise than as a shape.
         weight: It arrives in a weight slot.
-        bias: It arrives in a bias slot, or is the bias of a linear layer.
+        bias: It arrives in a bias slot, or is added to what a layer makes as its bias.
         other: It arrives in another slot as data.
         quantized: It arrives as data that are quantised, so that integers are what floats would be.
         reader: The first node of the main graph that reads it while the model runs; None if none does.
@@ -141,10 +141,10 @@ class _Sweep:
     def _take_data(self, step: Step, slot: int, use: _Open, output: Use, *, before_run: bool) -> None:
         """Note the use of an input that is no weight by the operator alone."""
         rest = self._diagrams.true
-        if not step.is_nested and (step.home, slot) in self._facts.linear_biases:
-            linear = self._facts.linear_biases[step.home, slot]
-            use.bias.add(self._diagrams.both(output.data, linear))
-            rest = without(self._diagrams, rest, linear)
+        if not step.is_nested and (step.home, slot) in self._facts.added_biases:
+            is_bias = self._facts.added_biases[step.home, slot]
+            use.bias.add(self._diagrams.both(output.data, is_bias))
+            rest = without(self._diagrams, rest, is_bias)
         if before_run:
             self._inherit(use, output, rest)
         elif role(step.node, slot) == "quantized":

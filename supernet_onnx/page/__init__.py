@@ -5,20 +5,16 @@ what happens when something is picked, is written in the scripts in ``assets``. 
 """
 
 from supernet_onnx.page.document import render
-from supernet_onnx.page.front import Axis, Front, front_from_json
 from supernet_onnx.page.history import History, history_from_log
 from supernet_onnx.page.latency import Latency, Subnet, latency_from_json
 from supernet_onnx.page.space import Space, View
 
 __all__ = [
-    "Axis",
-    "Front",
     "History",
     "Latency",
     "Space",
     "Subnet",
     "View",
-    "front_from_json",
     "history_from_log",
     "latency_from_json",
     "render",

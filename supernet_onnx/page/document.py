@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Final
 
 from supernet_onnx import __version__
 from supernet_onnx.errors import MissingPackageError
+from supernet_onnx.report import clean
 
 if TYPE_CHECKING:
-    from supernet_onnx.page.front import Front
     from supernet_onnx.page.history import History
     from supernet_onnx.page.latency import Latency
     from supernet_onnx.page.space import Space
+    from supernet_onnx.report.form import Json
+    from supernet_onnx.search import Front
 
 __all__ = ["render"]
 
@@ -47,11 +49,11 @@ def render(
     Raises:
         MissingPackageError: plotly is not installed.
     """
-    assert len(space.views) == 1 + (len(front.selections) if front else 0)
+    assert len(space.views) == 1 + (len(front.points) if front else 0)
     content = {
         "version": __version__,
         **space.record(),
-        "front": front and front.record(),
+        "front": front and _front(front),
         "latency": latency and latency.record(),
         "history": history and history.record(),
     }
@@ -67,6 +69,13 @@ def render(
     before, *rest = _asset("page.html").split("{{")
     pieces = (piece.split("}}", 1) for piece in rest)
     return (before + "".join(parts[name] + text for name, text in pieces)).encode()
+
+
+def _front(front: Front) -> Json:
+    """Return what the page shows of a front, names made safe to be shown."""
+    axes = [{"name": clean(by.name), "unit": clean(by.unit), "goal": by.goal} for by in front.metrics]
+    values = [[point.values[by.name] for by in front.metrics] for point in front.points]
+    return {"axes": axes, "values": values, "complete": front.complete, "note": clean(front.note)}
 
 
 def _policy(*scripts: str) -> str:

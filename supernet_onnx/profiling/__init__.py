@@ -3,7 +3,7 @@
 ``profile`` measures; ``supernet_onnx.cost.latency`` reads the file that it makes.
 """
 
-from supernet_onnx.profiling.profiler import ROUNDS, SUBNETS, Settings, profile, subnet_tasks
+from supernet_onnx.profiling.profiler import ROUNDS, SUBNETS, Settings, profile
 from supernet_onnx.profiling.tables import Profile, SubnetTime
 
-__all__ = ["ROUNDS", "SUBNETS", "Profile", "Settings", "SubnetTime", "profile", "subnet_tasks"]
+__all__ = ["ROUNDS", "SUBNETS", "Profile", "Settings", "SubnetTime", "profile"]

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Cut", "Piece", "cut"]
 
 _SHAPES: Final = (TensorProto.INT32, TensorProto.INT64)
+_OVERRIDABLE: Final = 4  # the IR version from which on initializers that are also inputs are no constants
 _SMALL: Final = 1024  # elements; larger integer tensors are data, not shapes
 _INTEGERS: Final = frozenset({*_SHAPES, TensorProto.BOOL, TensorProto.INT8, TensorProto.UINT8})
 
@@ -111,7 +112,8 @@ class _Scissors:
         for i, names in enumerate(supergraph.node_reads):
             for name in names:
                 self._readers.setdefault(name, set()).add(i)
-        fed = set(input_names(graph))
+        can_change = supergraph.model.ir_version >= _OVERRIDABLE
+        fed = {value.name for value in graph.input} if can_change else set(input_names(graph))
         self.constants = {name for name in (*self._dense, *self._sparse) if name not in fed}
         for i, node in enumerate(graph.node):
             if i not in supergraph.marks and all(name in self.constants for name in supergraph.node_reads[i]):

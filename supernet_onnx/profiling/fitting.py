@@ -28,7 +28,8 @@ Floats: TypeAlias = NDArray[np.float64]
 _STRENGTHS: Final = (*np.logspace(-6, 4, 61).tolist(), math.inf)
 _FLOOR: Final = 0.05  # of the mean latency: what a piece may cost beside the others though alone it is nothing
 _FEWEST: Final = 5  # subnets, for a line
-_TINY: Final = 1e-9  # a ridge on the line, for subnets that all have the same pieces
+_TINY: Final = 1e-9  # a ridge on the line, for subnets that all have the same pieces; and what no error is below
+_EQUAL: Final = 1e-3  # errors that differ by less are equal, and the larger strength is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +87,15 @@ def _fit(counts: Floats, source: str, alone: Floats, y: Floats, overhead: float)
     line = np.stack([np.ones_like(sums), sums / sums.mean()], axis=1)
     columns = np.concatenate([line, centred], axis=1) * (mean / y)[:, None]
     found = [(_left_out(columns, strength, mean), strength) for strength in _STRENGTHS]
-    strength = min(found, key=lambda pair: (pair[0], -pair[1]))[1]
+    least = min(error for error, _ in found)
+    strength = max(strength for error, strength in found if error <= least * (1 + _EQUAL) + _TINY)
     factors = _solve(columns, strength, mean)[0]
     deviations = factors[2:] * scales / mean
     intercept = float(factors[0] - counts.mean(axis=0) @ deviations)
     errors = {
         "pieces": float(np.mean(np.abs((overhead + sums) / y - 1))),
         "line": found[-1][0],
-        "correction": min(error for error, _ in found),
+        "correction": least,
     }
     slope = float(factors[1] / sums.mean())
     return Correction(intercept, slope, tuple(deviations.tolist()), strength, source, errors)

@@ -1,10 +1,12 @@
 """Timing many models in turn: rounds, what is kept of them, and going on after an interruption.
 
-A model's latency is the **lower quartile** of its runs. On one thread of the CPU a run is timed by the processor time
-of the thread that runs it, which leaves out the time in which other programs have the core; else by the wall clock.
-Both were chosen by how far the even and the odd rounds of 120 subnets differ, on two cores that other programs kept
-busy: by 0.1 % (``resnet8``, 0.15 to 0.7 ms), 0.2 % (``vit``) and 0.4 % (``mobilenetv1``, ``proxyless``); their medians
-by up to 0.6 %, those of the wall clock by up to 7 %.
+A model is loaded several times, for where its weights come to lie makes a session faster or slower for good: by 1.5 %
+(standard deviation, 16 subnets of ``vit``), 0.8 % (``resnet8``). Its latency is the mean over its sessions of the
+**lower quartile** of the runs. On one thread of the CPU a run is timed by the processor time of the thread that runs
+it, which leaves out the time in which other programs have the core; else by the wall clock. Both were chosen by how
+far the even and the odd rounds of 120 subnets differ, on two cores that other programs kept busy: by 0.1 %
+(``resnet8``), 0.2 % (``vit``) and 0.4 % (``mobilenetv1``, ``proxyless``); their medians by up to 0.6 %, those of the
+wall clock by up to 7 %.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from onnx import GraphProto, helper
 from supernet_onnx.errors import RunError
 from supernet_onnx.graph import input_names
 from supernet_onnx.runtime import CPU, open_session, random_inputs
+from supernet_onnx.shapes import type_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,13 +36,13 @@ __all__ = ["Bench", "Run", "Samples", "Task", "latency_of", "take"]
 Run: TypeAlias = "Callable[[], float]"
 """Runs a model once and returns how long it took, in milliseconds."""
 
-Samples: TypeAlias = "dict[str, list[float]]"
-"""The latencies of each task's runs so far, in milliseconds."""
+Samples: TypeAlias = "dict[str, list[list[float]]]"
+"""The latencies of each task's runs so far, in milliseconds: a list for each session."""
 
 QUANTILE: Final = 0.25
 _WARM_UPS: Final = 2
 _GROUP_BYTES: Final = 1 << 30  # of weights that are loaded at once; onnxruntime holds most of them twice
-_PASSES: Final = 3  # over all groups, where not all models fit into one
+_SESSIONS: Final = 6  # in which each model runs, one after the other
 _SAVING_PERIOD: Final = 5.0  # seconds
 
 
@@ -105,14 +108,14 @@ class Bench:
         return timed
 
     def _fed(self, graph: GraphProto) -> GraphProto:
-        """Return a graph of nothing but the inputs that a run must feed, with their sizes."""
+        """Return a graph of nothing but the inputs that a run must feed, with sizes for those that are open."""
         fed, names = GraphProto(), set(input_names(graph))
         for value in graph.input:
             if value.name in names:
                 kind = self.types.get(value.name)
-                known = kind is not None and kind.shape is not None
+                is_open = type_of(value.type).numel is None and kind is not None and kind.shape is not None
                 fed.input.add().CopyFrom(
-                    helper.make_tensor_value_info(value.name, kind.dtype, kind.shape) if kind and known else value
+                    helper.make_tensor_value_info(value.name, kind.dtype, kind.shape) if kind and is_open else value
                 )
         return fed
 
@@ -128,9 +131,9 @@ def take(
 ) -> None:
     """Time models in turn until each has so many samples; what has them already is left alone.
 
-    In each round every model of a group has a turn, in an order drawn anew. All models are one group if their weights
-    are not too many to be loaded at once; otherwise groups are drawn anew for each of three passes, so that a slow
-    spell of the machine strikes no model alone.
+    The runs are spread over six sessions of each model, one after the other. In each round every model has a turn, in
+    an order drawn anew. Where the weights are too many to be loaded at once, groups of models take the rounds of a
+    session one after the other, drawn anew each time, so that a slow spell of the machine strikes no model alone.
 
     Args:
         tasks: The models.
@@ -146,18 +149,18 @@ def take(
     for key in _keys(tasks):
         samples.setdefault(key, [])
     generator = np.random.default_rng(0)
-    fits = sum(task.size_bytes for task in tasks) <= _GROUP_BYTES
     saved = time.monotonic()
-    targets = [rounds] if fits else [-(-rounds * n // _PASSES) for n in range(1, _PASSES + 1)]
-    for target in targets:
-        left = [task for task in tasks if any(len(samples[key]) < target for key in _keys([task]))]
+    for target in dict.fromkeys(-(-rounds * n // _SESSIONS) for n in range(1, _SESSIONS + 1)):
+        left = [task for task in tasks if _lacks(task, samples, target)]
         for group in _groups([left[i] for i in generator.permutation(len(left))]):
             runs = [(task, run) for task in group if (run := _open(task, open_run)) is not None]
-            while due := [turn for turn in runs if any(len(samples[key]) < target for key in _keys([turn[0]]))]:
+            for key in _keys(task for task, _ in runs):
+                samples[key].append([])
+            while due := [(task, run) for task, run in runs if _lacks(task, samples, target)]:
                 for i in generator.permutation(len(due)):
                     task, run = due[i]
                     for key in _keys([task]):
-                        samples[key].append(round(run(), 6))
+                        samples[key][-1].append(round(run(), 6))
                 progress(_done(tasks, samples, rounds))
                 if time.monotonic() - saved > _SAVING_PERIOD:
                     save(samples)
@@ -165,9 +168,11 @@ def take(
             save(samples)
 
 
-def latency_of(samples: Sequence[float]) -> float:
-    """Return the latency that samples tell, in milliseconds."""
-    return float(np.quantile(samples, QUANTILE))
+def latency_of(samples: Sequence[Sequence[float]]) -> float:
+    """Return the latency that the samples of a model's sessions tell, in milliseconds; longer sessions count more."""
+    sessions = [session for session in samples if session]
+    quartiles = [np.quantile(session, QUANTILE) for session in sessions]
+    return float(np.average(quartiles, weights=[len(session) for session in sessions]))
 
 
 def _groups(tasks: Sequence[Task]) -> Iterator[list[Task]]:
@@ -207,5 +212,13 @@ def _warmed_up(run: Run) -> Run:
     return run
 
 
+def _lacks(task: Task, samples: Samples, number: int) -> bool:
+    return any(_number(samples[key]) < number for key in _keys([task]))
+
+
+def _number(sessions: Sequence[Sequence[float]]) -> int:
+    return sum(map(len, sessions))
+
+
 def _done(tasks: Sequence[Task], samples: Samples, rounds: int) -> float:
-    return sum(min(len(samples[task.key]), rounds) for task in tasks) / (rounds * len(tasks))
+    return sum(min(_number(samples[task.key]), rounds) for task in tasks) / (rounds * len(tasks))

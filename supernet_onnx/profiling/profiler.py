@@ -40,14 +40,17 @@ if TYPE_CHECKING:
     from supernet_onnx.selection import Selection
     from supernet_onnx.supergraph import Condition, SuperGraph
 
-__all__ = ["ROUNDS", "SUBNETS", "Settings", "profile", "subnet_tasks"]
+__all__ = ["ROUNDS", "SUBNETS", "Settings", "profile"]
 
 ROUNDS: Final = 60
 SUBNETS: Final = 64
 _SEEN_FOR_UNSEEN: Final = 4  # one subnet is measured that the fit does not see for so many that it does
 _EMPTY_KEY: Final = "nothing"
 _WARM: Final = " warm"
-_EMPTY: Final = '<ir_version: 8, opset_import: ["" : 17]> nothing (float[1] x) => (float[1] y) { y = Relu (x) }'
+_EMPTY: Final = """
+<ir_version: 8, opset_import: ["" : 17]>
+nothing (float[1] "supernet_onnx.nothing") => (float[1] y) { y = Relu ("supernet_onnx.nothing") }
+"""  # an input of the supernet's has another name, and so another shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Settings:
         shapes: Shapes of inputs, by name.
         rounds: How often each model runs.
         subnets: How many whole subnets the correction is fitted to.
+        unseen: How many more are measured to tell the error; None for a quarter as many.
     """
 
     threads: int = 1
@@ -71,6 +75,7 @@ class Settings:
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     rounds: int = ROUNDS
     subnets: int = SUBNETS
+    unseen: int | None = None
 
 
 def profile(
@@ -111,12 +116,12 @@ def profile(
     on = MeasuredOn(environment(settings.threads), bench.providers, bench.clock, settings.rounds)
     kept = Unfinished(unfinished, _made_with(structure, settings, on))
     pieces = cut(supergraph, types)
-    fitted, unseen = _draw(supergraph, settings.subnets)
-    tasks = [*_piece_tasks(pieces), *subnet_tasks(supergraph, [*fitted, *unseen])]
+    fitted, unseen = _draw(supergraph, settings)
+    tasks = [*_piece_tasks(pieces), *_subnet_tasks(supergraph, [*fitted, *unseen])]
     samples = kept.load()
     take(tasks, samples, rounds=settings.rounds, open_run=open_run or bench.open, save=kept.save, progress=progress)
     found = _Findings(supergraph, pieces, samples, fitted)
-    sizes = (settings.batch, settings.dims, settings.shapes)
+    sizes = (settings.batch, _named_dims(supergraph, settings), settings.shapes)
     subnets = (*((selection, True) for selection in fitted), *((selection, False) for selection in unseen))
     made = Profile(
         name,
@@ -133,7 +138,7 @@ def profile(
     return made
 
 
-def subnet_tasks(supergraph: SuperGraph, selections: Sequence[Selection]) -> list[Task]:
+def _subnet_tasks(supergraph: SuperGraph, selections: Sequence[Selection]) -> list[Task]:
     """Return the tasks of timing subnets, known by the indices of their branches."""
     sizes = measure(supergraph, [size], unknown="free")["size"]
     return [
@@ -154,7 +159,7 @@ class _Findings:
 
     def __init__(self, supergraph: SuperGraph, pieces: Cut, samples: Samples, fitted: Sequence[Selection]) -> None:
         self._supergraph = supergraph
-        self._times = {key: latency_of(taken) for key, taken in samples.items() if taken}
+        self._times = {key: latency_of(taken) for key, taken in samples.items() if any(taken)}
         self._pieces = pieces.pieces
         self._kinds = list(dict.fromkeys((piece.key, piece.without) for piece in self._pieces))
         counts = np.array([self._counts(selection) for selection in fitted]).reshape(len(fitted), len(self._kinds))
@@ -215,15 +220,19 @@ def _key_of(selection: Selection) -> str:
     return "-".join(map(str, selection.indices))
 
 
-def _draw(supergraph: SuperGraph, number: int) -> tuple[list[Selection], list[Selection]]:
-    """Draw subnets to fit to, of which each branch has its share, and others; all of them if they are few."""
+def _draw(supergraph: SuperGraph, settings: Settings) -> tuple[list[Selection], list[Selection]]:
+    """Draw subnets to fit to, of which each branch has its share, and others at random; if there are few, all fit."""
+    number = settings.subnets
+    if number == 0:
+        return [], []
     if count(supergraph) <= number:
         return list(every(supergraph)), []
     fitted = dict.fromkeys(balanced_selections(supergraph, number))
     drawn = sample(supergraph, seed=0)
     while len(fitted) < number:
         fitted[next(drawn)] = None
-    wanted = min(number // _SEEN_FOR_UNSEEN, count(supergraph) - number)
+    unseen_number = number // _SEEN_FOR_UNSEEN if settings.unseen is None else settings.unseen
+    wanted = min(unseen_number, count(supergraph) - number)
     unseen: dict[Selection, None] = {}
     while len(unseen) < wanted:
         selection = next(drawn)
@@ -253,6 +262,13 @@ def _bindings(supergraph: SuperGraph, settings: Settings) -> Bindings:
     if settings.batch != 1 and not is_free:
         raise RunError("the model's batch is fixed, no input has a free first dim; leave out --batch")
     return Bindings(dims, shapes)
+
+
+def _named_dims(supergraph: SuperGraph, settings: Settings) -> dict[str, int]:
+    """Return the dims that are bound by name or by an input's shape; a batch of 1 that nobody binds is not."""
+    unbound = Bindings().sizes(supergraph.graph)
+    bound = Bindings(settings.dims, settings.shapes).sizes(supergraph.graph)
+    return {name: size for name, size in bound.items() if name in settings.dims or size != unbound.get(name)}
 
 
 def _made_with(structure: Structure, settings: Settings, on: MeasuredOn) -> dict[str, object]:

@@ -64,7 +64,9 @@ class Unfinished:
             self.path.unlink(missing_ok=True)
 
 
-def _are_times(times: object) -> bool:
-    return isinstance(times, list) and all(
-        isinstance(time, float) and math.isfinite(time) and time >= 0 for time in times
+def _are_times(sessions: object) -> bool:
+    return isinstance(sessions, list) and all(
+        isinstance(session, list)
+        and all(isinstance(time, float) and math.isfinite(time) and time >= 0 for time in session)
+        for session in sessions
     )

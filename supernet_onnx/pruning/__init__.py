@@ -7,7 +7,7 @@ survives stays what it was, byte for byte.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from onnx import GraphProto, ModelProto, TrainingInfoProto, helper
 
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from supernet_onnx.selection import Selection
     from supernet_onnx.supergraph import SuperGraph
 
-__all__ = ["prune"]
+__all__ = ["check_pools", "prune"]
+
+_OF_OPTIMIZER: Final = "com.microsoft.nchwc"  # a domain that every model imports which onnxruntime wrote
 
 
 def prune(supergraph: SuperGraph, selection: Selection) -> ModelProto:
@@ -53,8 +55,7 @@ def prune(supergraph: SuperGraph, selection: Selection) -> ModelProto:
         MarkError: The model has no pool.
         ValueError: The selection was made for another supergraph.
     """
-    if not supergraph.pools:
-        raise MarkError(_why_no_pool(supergraph))
+    check_pools(supergraph)
     check(supergraph, selection)
     source = supergraph.model
     live = [i for i, holds in enumerate(values(supergraph.node_conditions, selection.indices)) if holds]
@@ -68,7 +69,9 @@ def prune(supergraph: SuperGraph, selection: Selection) -> ModelProto:
     subnet = ModelProto()
     copy_fields(subnet, source, but=("graph", "functions", "opset_import", "metadata_props", "training_info"))
     subnet.metadata_props.extend(
-        entry for entry in source.metadata_props if entry.key not in (marks.FORMAT_KEY, marks.VERSION_KEY)
+        entry
+        for entry in source.metadata_props
+        if entry.key not in (marks.FORMAT_KEY, marks.VERSION_KEY, marks.POOLS_KEY)
     )
     subnet.training_info.extend(training)
     _assemble(subnet.graph, supergraph, live, surgery, trained)
@@ -76,15 +79,31 @@ def prune(supergraph: SuperGraph, selection: Selection) -> ModelProto:
     return subnet
 
 
-def _why_no_pool(supergraph: SuperGraph) -> str:
-    """Say why there is nothing to select; a supernet's metadata outlive tools that inline its pool functions."""
-    if any(entry.key == marks.FORMAT_KEY for entry in supergraph.model.metadata_props):
-        return (
-            "the model is a supernet whose marks are gone: a tool inlined its pool functions, as onnx.inliner does, "
-            "and onnxruntime where it writes an optimized model; prune the file that SuperNet.export_onnx wrote, "
-            "then optimize"
-        )
-    return "the model has no pool, so there is nothing to select: export it with SuperNet.export_onnx"
+def check_pools(supergraph: SuperGraph) -> None:
+    """Refuse a model that has no pool to prune, or of which a tool has hidden one.
+
+    A supernet's metadata outlive tools that inline its pool functions; those that also rewrite what is inlined leave
+    mixtures that nothing can tell from other sums.
+
+    Raises:
+        MarkError: It is such a model.
+    """
+    model, lost = supergraph.model, supergraph.recovery.lost
+    if supergraph.pools and not lost:
+        return
+    if not lost and all(entry.key != marks.FORMAT_KEY for entry in model.metadata_props):
+        raise MarkError("the model has no pool, so there is nothing to select: export it with SuperNet.export_onnx")
+    if any(entry.domain == _OF_OPTIMIZER for entry in model.opset_import):
+        step = "onnxruntime optimized it"
+    else:
+        step = "a tool inlined its function and rewrote it, as an optimizer does that knows no marks"
+    which = f"the mark of pool '{lost[0]}' is" if len(lost) == 1 else "the marks are"
+    if len(lost) > 1:
+        which = f"the marks of {len(lost)} pools, '{lost[0]}' the first, are"
+    raise MarkError(
+        f"the model is a supernet in which {which} gone: {step}; prune the file that SuperNet.export_onnx wrote, "
+        "then optimize"
+    )
 
 
 def _possible_training(

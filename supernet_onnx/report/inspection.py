@@ -36,7 +36,7 @@ class Inspection:
     selections: int
 
     def record(self) -> Json:
-        """Return ``format``, ``pools``, ``selections`` and ``nodes``.
+        """Return ``format``, ``pools``, ``selections``, ``nodes`` and ``notes``.
 
         A branch's ``nodes`` are those that only selections with this branch need; ``selected`` is null where the
         weights are computed, and ``selections`` where the number has too many digits to be written.
@@ -55,14 +55,16 @@ class Inspection:
             ],
             "selections": self.selections if _is_writable(self.selections) else None,
             "nodes": len(self.supergraph.graph.node),
+            "notes": list(self.supergraph.recovery.notes),
         }
 
     def parts(self) -> list[Part]:
         """Return a line of totals and a row for each branch."""
         pools, name = self.supergraph.pools, clean(str(self.file))
+        recovery = [clean(note) for note in self.supergraph.recovery.notes]
         nodes = plural(len(self.supergraph.graph.node), "node")
         if not pools:
-            return [f"{name}: no pools, {nodes}"]
+            return [f"{name}: no pools, {nodes}", *recovery]
         exact = _is_writable(self.selections)
         space = plural(self.selections, "selection") if exact else f"2^{math.log2(self.selections):.0f} selections"
         version = f"mark format {clean(self.version)}" if self.version else "mark format not stated"
@@ -84,7 +86,7 @@ class Inspection:
             for pool in pools
             if _selected(pool) is None
         ]
-        return [f"{name}: {plural(len(pools), 'pool')}, {space}, {nodes}, {version}", table, *notes]
+        return [f"{name}: {plural(len(pools), 'pool')}, {space}, {nodes}, {version}", table, *notes, *recovery]
 
 
 def _branch(branch: Branch, nodes: int) -> Json:

@@ -33,7 +33,7 @@ class Pruning:
         output: Where the subnet is, or would be.
         nodes: Of the subnet.
         metrics: Unit and amount of each metric of the subnet, the amount None where it cannot be priced.
-        notes: Why those cannot be priced.
+        notes: What became of marks that a tool removed, and why metrics cannot be priced.
         sizes: Bytes of the supernet's files and the subnet's; None if nothing was written.
         comparison: Of the subnet with the supernet, if it was asked for.
         choice: How it was chosen, if under budgets or by scores.

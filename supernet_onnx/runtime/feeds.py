@@ -143,6 +143,8 @@ def reading_npz(path: Path) -> Iterator[None]:
         *(EOFError, ValueError),  # an array is cut short, or has no header of numpy's
     ) as error:
         cause = getattr(error, "strerror", None) or " ".join(str(error).split())
+        if "pickle" in cause:  # numpy takes what it does not know for one, and tells how to trust it
+            cause = "it is none, or holds Python objects, which are not read"
         raise RunError(f"'{path}' cannot be read as .npz: {cause}") from error
 
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from multiprocessing import connection
 from typing import TYPE_CHECKING
 
 from supernet_onnx import folding, pruning, runtime, supergraph
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
     from supernet_onnx.admission import Limits
 
-__all__ = ["Evaluation", "Evaluator", "evaluate_all"]
+__all__ = ["Evaluation", "Evaluator", "begin_child", "evaluate_all", "sharing_cores"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,19 @@ def evaluate_all(
     return [values[selection] for selection in selections]
 
 
+def begin_child() -> None:
+    """Leave an interrupt to the process that started this one, and end when that one ends, however it does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
 def sharing_cores(evaluation: Evaluation, jobs: int) -> Evaluation:
     """Return an evaluation that so many processes can do at once, each with its share of the cores."""
     if jobs == 1 or evaluation.threads is not None:
@@ -162,6 +178,7 @@ _EVALUATORS: list[Evaluator] = []  # of a process that was started to measure: i
 
 
 def _begin(evaluation: Evaluation) -> None:
+    begin_child()
     _EVALUATORS.append(Evaluator(evaluation))
 
 

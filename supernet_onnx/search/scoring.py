@@ -12,6 +12,7 @@ from onnx import ModelProto
 
 from supernet_onnx import marks
 from supernet_onnx.errors import BudgetError, SelectionError
+from supernet_onnx.recovery import record
 
 if TYPE_CHECKING:
     from supernet_onnx.supergraph import Pool, SuperGraph
@@ -106,6 +107,8 @@ def with_scores(supergraph: SuperGraph, scores: Mapping[str, Sequence[float]]) -
         assert len(scores[pool.name]) == len(pool.branches)
         for index in pool.nodes:
             marks.set_scores(model.graph.node[index], scores[pool.name])
+    if record.kept(model):
+        record.keep(model)  # it has the scores, too
     return model
 
 

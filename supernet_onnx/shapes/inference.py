@@ -84,7 +84,7 @@ def infer_graph(model: ModelProto, bindings: Bindings) -> Inference:
             inferred = _infer(inferred, propagate=propagate)
         elif not was_symbolic:
             was_symbolic = True
-            inferred = _infer_symbolically(inferred)
+            inferred = _infer_symbolically(inferred, propagate=propagate)
         else:
             break
     types = types_in(inferred.graph, names)
@@ -101,8 +101,9 @@ def contradiction(model: ModelProto, bindings: Bindings) -> str | None:
     skeleton = skeleton_of(model, bindings)
     for node in skeleton.graph.node:
         node.name = node.name or next(filter(None, node.output), "")  # onnx names the node that it complains about
+    propagate = not _has_long_vectors(_infer(skeleton, propagate=False).graph)
     try:
-        onnx.shape_inference.infer_shapes(skeleton, check_type=False, strict_mode=True, data_prop=True)
+        onnx.shape_inference.infer_shapes(skeleton, check_type=False, strict_mode=True, data_prop=propagate)
     except onnx.shape_inference.InferenceError as error:
         return str(error).splitlines()[0].rpartition("Inference error(s): ")[2].strip()
     return None
@@ -127,7 +128,7 @@ def _has_long_vectors(graph: GraphProto) -> bool:
     return False
 
 
-def _infer_symbolically(model: ModelProto) -> ModelProto:
+def _infer_symbolically(model: ModelProto, *, propagate: bool) -> ModelProto:
     """Let the symbolic package fill what it can of standard operators, if what it says holds together.
 
     It raises where onnx, not strict, passes over a node. What it knows of other domains is not asked for.
@@ -153,7 +154,7 @@ def _infer_symbolically(model: ModelProto) -> ModelProto:
         logger.setLevel(level)
     _rename_domain(proto.graph, _HIDDEN, "com.microsoft")
     try:
-        onnx.shape_inference.infer_shapes(proto, check_type=False, strict_mode=True, data_prop=True)
+        onnx.shape_inference.infer_shapes(proto, check_type=False, strict_mode=True, data_prop=propagate)
     except onnx.shape_inference.InferenceError:
         return model
     return proto

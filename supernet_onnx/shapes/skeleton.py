@@ -72,8 +72,10 @@ def skeleton_of(model: ModelProto, bindings: Bindings) -> ModelProto:
             helper.make_tensor_value_info(sparse.values.name, sparse.values.data_type, list(sparse.dims))
         )
     opaque = _opaque(graph.node, skeleton.functions)
+    fed = {value.name: value for value in graph.input}
     for value in source.output:
-        graph.output.append(_bound(value, bound) if value.name in opaque else without_shape(value))
+        as_input = fed.get(value.name)  # without a shape as an output, onnx would take it from the input, too
+        graph.output.append(as_input or (_bound(value, bound) if value.name in opaque else without_shape(value)))
     graph.value_info.extend(_bound(value, bound) for value in source.value_info if value.name in opaque)
     sizes = {len(marks.decode(node).branches) for node in source.node if marks.is_pool(node)}
     opset = standard_opset(model)

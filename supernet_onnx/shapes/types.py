@@ -20,6 +20,7 @@ __all__ = ["Dim", "TensorType", "declared_dims", "tensor_type", "type_of", "type
 Dim = int | str | None
 """A size, the name of a symbolic one, or nothing known."""
 
+_NAMELESS: Final = ("-1", "None")
 _GENERATED: Final = re.compile(r"unk__[0-9]+")  # what onnx calls a dim that it knows nothing of
 
 
@@ -64,10 +65,14 @@ def tensor_type(tensor: TensorProto) -> TensorType:
 
 
 def dim_of(dim: TensorShapeProto.Dimension) -> Dim:
-    """Return what a dim's message states; a negative size is nothing known."""
+    """Return what a dim's message states; a negative size is nothing known, nor is a name that is none: ``?``.
+
+    Exporters give that to several dims that differ.
+    """
     if dim.HasField("dim_value"):
         return int(dim.dim_value) if dim.dim_value >= 0 else None
-    return dim.dim_param or None
+    name = dim.dim_param
+    return None if name in _NAMELESS or not any(map(str.isalnum, name)) else name
 
 
 def values_of(graph: GraphProto) -> Iterator[ValueInfoProto]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -10,9 +13,10 @@ from onnx import ModelProto
 
 from supernet_onnx.errors import ModelError, OutputError
 
-__all__ = ["load", "serialize"]
+__all__ = ["load", "read_text", "serialize"]
 
 _LIMIT: Final = 2**31 - 1  # bytes of one protobuf message
+_LONGEST_TEXT: Final = 1 << 28  # bytes; a selection of all pools that a model may have takes a hundredth
 
 
 def load(path: Path | str) -> ModelProto:
@@ -62,3 +66,20 @@ def serialize(model: ModelProto) -> bytes:
         raise OutputError(
             "the model is larger than 2 GiB, the limit of one file; keep its weights in external data"
         ) from error
+
+
+def read_text(path: Path | str) -> str:
+    """Read a text file: a selection, scores, a front, a cost table.
+
+    Raises:
+        OSError: It is missing, no regular file (a device never ends), too long, or no UTF-8; ``strerror`` says so.
+    """
+    status = os.stat(path)
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    if status.st_size > _LONGEST_TEXT:
+        raise OSError(errno.EFBIG, f"it has {status.st_size} bytes, expected a text of at most {_LONGEST_TEXT}")
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise OSError(errno.EILSEQ, "it is no UTF-8 text") from error

@@ -1,4 +1,4 @@
-"""What training in several processes needs of a supernet: one seed for all, and logits that every forward uses."""
+"""What training in several processes needs of a supernet: logits that every forward uses, and that are whole."""
 
 from __future__ import annotations
 
@@ -11,12 +11,23 @@ from torch.utils import _pytree as pytree
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["anchor", "is_distributed"]
+    from torch.distributed.tensor import DTensor
+
+__all__ = ["anchor", "is_distributed", "whole"]
 
 
 def is_distributed() -> bool:
     """Whether several processes train together."""
     return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def whole(parameter: Tensor) -> Tensor:
+    """Return a parameter as a plain tensor, differentiable in it; all processes must ask if it is sharded.
+
+    Outside of the forward of the module that ``torch.distributed.fsdp.fully_shard`` wrapped, a parameter is a
+    ``DTensor``, of which each process has a part.
+    """
+    return cast("DTensor", parameter).full_tensor() if _is_sharded(parameter) else parameter
 
 
 def anchor(output: object, logits: Sequence[Tensor]) -> object:
@@ -30,12 +41,16 @@ def anchor(output: object, logits: Sequence[Tensor]) -> object:
         logits: The parameters.
     """
     leaves, structure = pytree.tree_flatten(output)
-    wanted = [alpha for alpha in logits if alpha.requires_grad and not hasattr(alpha, "full_tensor")]  # not sharded
+    wanted = [alpha for alpha in logits if alpha.requires_grad and not _is_sharded(alpha)]
     for i, leaf in enumerate(leaves):
         if wanted and isinstance(leaf, Tensor) and leaf.requires_grad:
             leaves[i] = leaf + cast("Tensor", _Zero.apply(leaf.dtype, *wanted))  # type: ignore[no-untyped-call]
             return pytree.tree_unflatten(leaves, structure)
     return output
+
+
+def _is_sharded(tensor: Tensor) -> bool:
+    return hasattr(tensor, "full_tensor")  # a DTensor, whose import takes long
 
 
 class _Zero(torch.autograd.Function):

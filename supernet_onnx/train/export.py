@@ -19,6 +19,7 @@ from torch import Tensor, nn
 import supernet_onnx
 from supernet_onnx import marks, storage
 from supernet_onnx.errors import ExportError
+from supernet_onnx.recovery import record
 from supernet_onnx.train.keeping import give_back, hide
 from supernet_onnx.train.marking import BARE_OP, marking
 from supernet_onnx.train.ranking import written_scores
@@ -185,6 +186,7 @@ def _mark(model: ModelProto, pools: Mapping[str, SuperNetModule]) -> ModelProto:
             marks.VERSION_KEY: supernet_onnx.__version__,
         },
     )
+    record.keep(model)
     return model
 
 

@@ -32,8 +32,9 @@ class FlatCost:
 
     The gradient to ``alpha[p,j]`` is ``scale[p] * theta[p,j] * (amount[p,j] - sum_i theta[p,i] * amount[p,i])``.
 
-    It exists for speed: on so few numbers, plain floats take half the time of a graph of torch's operations, which is
-    nearly all overhead of single calls, and less than arrays.
+    It exists for speed (``tools/bench_cost.py``): a graph of torch's operations on so few numbers is nearly all the
+    overhead of single calls, as are arrays. What remains above plain floats is torch's own, for handing a gradient to
+    each pool.
 
     Args:
         amounts: For each pool what each of its branches costs.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from supernet_onnx.errors import PoolError, SelectionError
 from supernet_onnx.train import compiling, marking, outputs, sampling
+from supernet_onnx.train.distributed import whole
 from supernet_onnx.train.sampling import Draw, Gumbel, Hard, Sampling, Softmax
 
 if TYPE_CHECKING:
@@ -130,17 +131,22 @@ class SuperNetModule(nn.Module):
         copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return copied
 
+    @property
+    def logits(self) -> Tensor:
+        """``alpha`` as a plain tensor: where ``fully_shard`` left each process a part of it, gathered from all."""
+        return whole(self.alpha)
+
     def theta(self) -> Tensor:
         """Return the weights without noise, ``softmax(alpha / temperature)``, ``(n,)``; differentiable."""
-        return sampling.softmax(self.alpha, self._temperature)
+        return sampling.softmax(self.logits, self._temperature)
 
     def mixing_weights(self) -> Tensor:
         """Return the weights that ``eval`` mixes by, ``(n,)``, without gradient: one-hot if it takes one branch."""
-        return sampling.one_hot(self.alpha) if self.sampling.is_discrete else self.theta().detach()
+        return sampling.one_hot(self.logits) if self.sampling.is_discrete else self.theta().detach()
 
     def selected(self) -> int:
         """Return the index of the largest logit, the first of equals."""
-        return int(self.alpha.detach().argmax())
+        return int(self.logits.detach().argmax())
 
     def find(self, branch: str | int) -> int:
         """Return the index of a branch given by name or index.

@@ -36,6 +36,8 @@ class ExpectedCost:
       temperature changes (the Gumbel-max trick; ``Sampling.is_tempered``);
     - for a hard pool 1 at the largest, with the gradient of the above (straight-through; ``Sampling.prices_choice``).
 
+    Flat pools whose logits are plain parameters on the CPU take the closed form of ``FlatCost``, to the same value.
+
     It is worked out in float64, where integers up to 2^53 are exact; in float32 on a device that has no float64 (MPS).
 
     Args:
@@ -72,7 +74,7 @@ class ExpectedCost:
             plain = [pool._parameters.get("alpha") for pool in self._pools]  # pool.alpha takes ten times as long
             if self._flat.fits(plain):
                 return self._flat(cast("list[Tensor]", plain), weighings, self._formula)
-        return self._formula([pool.alpha for pool in self._pools], weighings)
+        return self._formula([pool.logits for pool in self._pools], weighings)
 
     def _weighings(self) -> list[Weighing]:
         """Return how the logits of each pool become weights now."""

@@ -25,7 +25,7 @@ def log_weights(pools: Mapping[str, SuperNetModule]) -> dict[str, tuple[float, .
     """Return ``log(weight / largest weight)`` of each branch; of ``softmax(alpha)`` where a pool is discrete."""
     logs = {}
     for name, pool in pools.items():
-        alpha = pool.alpha.detach().double()
+        alpha = pool.logits.detach().double()
         scale = 1.0 if pool.sampling.is_discrete else pool.temperature
         logs[name] = tuple(((alpha - alpha.max()) / scale).tolist())
     return logs

@@ -18,12 +18,13 @@ from supernet_onnx.selection import Selection, resolve
 from supernet_onnx.supergraph import read
 from supernet_onnx.train import export
 from supernet_onnx.train.distributed import anchor, is_distributed
+from supernet_onnx.train.drawing import draw
 from supernet_onnx.train.example import make_example
 from supernet_onnx.train.extract import extract
 from supernet_onnx.train.pool import SuperNetModule, pools_of
 from supernet_onnx.train.pricing import ExpectedCost
 from supernet_onnx.train.ranking import log_weights, stored_scores
-from supernet_onnx.train.sampling import Chance, Draws, Sampling, from_name, noise_of
+from supernet_onnx.train.sampling import Draws, Sampling, from_name
 
 if TYPE_CHECKING:
     from supernet_onnx.cost import CostTable, Metric
@@ -105,13 +106,14 @@ class SuperNet(nn.Module):
 
     def forward(self, *args: object, **kwargs: object) -> object:
         """Run the model on the arguments; pools that sample draw anew."""
-        if not any(pool.training and pool.sampling.draws for pool in self._pools.values()):
-            return self.model(*args, **kwargs)
-        self._draw()
+        drawing = any(pool.training and pool.sampling.draws for pool in self._pools.values())
+        if drawing:
+            draw(self._draws, self._pools.values())
         try:
             output = self.model(*args, **kwargs)
         finally:
-            self._draws.under_way = False
+            if drawing:
+                self._draws.under_way = False
         return anchor(output, [pool.alpha for pool in self._pools.values()]) if is_distributed() else output
 
     @property
@@ -465,29 +467,8 @@ class SuperNet(nn.Module):
                 raise SelectionError(f"pool '{name}' is not in the model; its pools are: {', '.join(self._pools)}")
         return {self._pools[name]: self._pools[name].find(branch) for name, branch in named.items()}
 
-    @torch.compiler.disable(reason="drawn on the host")  # type: ignore[untyped-decorator]  # torch's
-    def _draw(self) -> None:
-        """Draw for the pools that sample, each once for the coming forward."""
-        random = self._draws.begin()
-        drawing = [(i, pool) for i, pool in enumerate(self._pools.values()) if pool.training and pool.sampling.draws]
-        for (i, pool), logits in zip(drawing, _on_host([pool.alpha for _, pool in drawing]), strict=True):
-            chance = Chance(random, self._draws.seed, self._draws.step, i)
-            draw = pool.sampling.draw(logits, pool.temperature, chance)
-            # as a tensor, for torch.compile takes numbers for code
-            pool._draw = replace(draw, noise=noise_of(draw, pool.alpha))
-        self._draws.step += 1
-        self._draws.under_way = True
-
     def _thaw(self) -> None:
         for name, parameter in self.named_net_parameters():
             if name in self._frozen:
                 parameter.requires_grad_(True)
         self._frozen.clear()
-
-
-def _on_host(logits: Sequence[Tensor]) -> list[list[float]]:
-    """Return logits as plain numbers; those of an accelerator in one transfer, sharded ones gathered."""
-    whole = [alpha.full_tensor() if hasattr(alpha, "full_tensor") else alpha.detach() for alpha in logits]
-    if all(alpha.is_cpu for alpha in whole):
-        return [alpha.tolist() for alpha in whole]
-    return [part.tolist() for part in torch.cat(whole).cpu().split([len(alpha) for alpha in whole])]

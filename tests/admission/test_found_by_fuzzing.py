@@ -74,3 +74,11 @@ def test_what_onnxruntime_makes_of_a_model_passes(tmp_path: Path) -> None:
     onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     optimized, _ = load(tmp_path / "optimized.onnx")
     assert any(node.domain == "com.microsoft" for node in optimized.graph.node)
+
+
+@pytest.mark.parametrize("subnets", [0, 2])
+def test_a_profile_of_no_whole_subnets_and_of_an_input_of_any_name_is_measured(subnets: int, tmp_path: Path) -> None:
+    path = marked.write(marked.flat(), tmp_path / "model.onnx")  # its input is x
+    result = call("profile", path, "-o", tmp_path / "table.json", "--rounds", "1", "--subnets", subnets)
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "table.json").exists()

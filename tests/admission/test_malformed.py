@@ -97,6 +97,10 @@ def values_in_two_fields(model: ModelProto) -> None:
     model.graph.initializer[1].float_data.append(1.0)
 
 
+def a_segment_of_a_tensor(model: ModelProto) -> None:
+    model.graph.initializer[1].segment.end = 7
+
+
 BROKEN: dict[Callable[[ModelProto], None], str] = {
     dangling_input: "nowhere",
     cycle: "mean",
@@ -113,6 +117,7 @@ BROKEN: dict[Callable[[ModelProto], None], str] = {
     duplicate_attribute: "node 'stem': attribute 'pads' is given twice",
     attribute_without_type: "node 'stem': attribute 'pads' has no type",
     unknown_operator_of_onnx: "Nonsense",
+    a_segment_of_a_tensor: "initializer 'stem_w': its values are split into segments, which nothing reads",
     values_in_two_fields: "its values stand in raw_data and float_data, expected float_data",
 }
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -70,7 +71,7 @@ def test_without_a_verb_the_help_is_shown() -> None:
     result = call()
     assert (result.exit_code, result.stdout) == (2, "")
     verbs = [line.split()[0] for line in result.stderr.partition("Commands:\n")[2].splitlines()]
-    assert verbs == ["inspect", "cost", "prune", "verify", "bench", "report"]
+    assert verbs == ["inspect", "cost", "profile", "score", "pareto", "search", "prune", "verify", "bench", "report"]
 
 
 def test_a_bug_is_one_line_that_says_what_to_do(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,3 +126,35 @@ def test_markup_in_names_is_shown_as_it_is(tmp_path: Path) -> None:
     text = marked.FLAT.replace('"skip"', '"[bold]skip[/bold]"')
     path = marked.write(marked.build(text, marked.FLAT_WEIGHTS), tmp_path / "markup.onnx")
     assert "[bold]skip[/bold]" in call("inspect", path).stdout
+
+
+@pytest.mark.parametrize("flag", ["--selection", "--scores"])
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [("device", "it is no regular file"), ("pipe", "it is no regular file"), ("bytes", "it is no UTF-8 text")],
+)
+def test_a_text_file_that_is_none_is_refused_at_once(
+    kind: str, problem: str, flag: str, flat: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
+    path = "/dev/zero" if kind == "device" else tmp_path / kind
+    budget = ["--budget", "params=1k"] if flag == "--scores" else []
+    assert f"'{path}' cannot be read: {problem}" in error("prune", flat, flag, path, *budget)
+
+
+@pytest.mark.parametrize("number", ["nan", "inf"])
+@pytest.mark.parametrize(("verb", "flag"), [("verify", "--atol"), ("verify", "--rtol"), ("bench", "--seconds")])
+def test_a_number_that_compares_with_nothing_is_bad_usage(verb: str, flag: str, number: str, flat: Path) -> None:
+    files = [flat, flat] if verb == "verify" else [flat]
+    assert "is not finite" in error(verb, *files, flag, number)
+
+
+@pytest.mark.parametrize("verb", ["bench", "profile"])
+def test_more_threads_than_any_machine_has_use_for_are_bad_usage(verb: str, flat: Path) -> None:
+    assert "is not in the range 1<=x<=1024" in error(verb, flat, "--threads", 99999999999)
+
+
+def test_a_file_that_is_no_npz_is_told_without_advice_to_trust_it(flat: Path) -> None:
+    line = error("verify", flat, flat, "--inputs", flat)
+    assert "cannot be read as .npz: it is none, or holds Python objects, which are not read" in line

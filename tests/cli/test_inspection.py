@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def test_inspect_tells_pools_branches_and_the_default_choice(flat: Path) -> None:
     found = record("inspect", flat)
-    assert set(found) == {"format", "pools", "selections", "nodes"}
+    assert set(found) == {"format", "pools", "selections", "nodes", "notes"}
     assert (found["format"], found["selections"], found["nodes"]) == (None, 3, 9)
     (pool,) = found["pools"]
     assert (pool["name"], pool["calls"], pool["selected"]) == ("pool", 1, "separable")
@@ -32,4 +32,4 @@ def test_inspect_prints_plain_columns_where_there_is_no_terminal(flat: Path) -> 
 
 def test_inspect_of_a_model_without_pools_says_so(plain: Path) -> None:
     assert call("inspect", plain).stdout == f"{plain}: no pools, 1 node\n"
-    assert record("inspect", plain) == {"format": None, "pools": [], "selections": 1, "nodes": 1}
+    assert record("inspect", plain) == {"format": None, "pools": [], "selections": 1, "nodes": 1, "notes": []}

@@ -100,7 +100,7 @@ def test_prune_with_computed_weights_needs_a_choice(tmp_path: Path) -> None:
 
 
 def test_prune_without_pools_is_an_error(plain: Path) -> None:
-    assert "plain.onnx' has no pools, so there is nothing to prune" in error("prune", plain)
+    assert "plain.onnx': the model has no pool, so there is nothing to select" in error("prune", plain)
     assert record("prune", plain, exit_code=2)["error"]["code"] == "mark"
 
 

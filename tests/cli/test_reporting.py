@@ -43,15 +43,40 @@ def test_the_selection_and_the_metrics_are_those_that_are_asked_for(files: Files
     assert data["views"][0]["totals"] == [64 * (3 * 4 + 16 * 9)]
 
 
+def test_what_was_measured_is_a_metric_without_being_asked_for(files: Files) -> None:
+    output = files.model.with_name("out.html")
+    call("report", files.model, "--cost-table", files.latency, "-o", output)
+    data = json.loads(output.read_text().split('id="data">')[1].split("</script>")[0])
+    assert [metric["name"] for metric in data["metrics"]] == ["params", "macs", "size", "latency"]
+    assert data["views"][0]["totals"][3] == pytest.approx(0.05 + 0 + 0.01)  # branch 0 of the first pool, then branch 1
+
+
 def test_a_file_of_another_kind_or_model_is_one_line_and_nothing_is_written(files: Files, tmp_path: Path) -> None:
     other = specimens.write(tmp_path / "other", specimens.chain(3))
-    assert f"'{files.latency}': is no front" in error("report", files.model, "--front", files.latency)
-    assert "the file is one of another model" in error("report", files.model, "--front", other.front)
+    assert f"'{files.latency}': this is no front" in error("report", files.model, "--front", files.latency)
+    assert f"'{other.front}': pool 'stages.0.2.conv' is not in the model" in error(
+        "report", files.model, "--front", other.front
+    )
+    assert "that of another model" in error("report", other.model, "--front", files.front)
     assert "other pools or branches" in error("report", files.model, "--log", other.log)
-    assert "cannot be read: No such file" in error("report", files.model, "--latency", tmp_path / "none.json")
+    assert "cannot be read: No such file" in error("report", files.model, "--log", tmp_path / "none.jsonl")
+    assert "another structure" in error("report", files.model, "--cost-table", other.latency)
     files.log.write_bytes(b"\xff")
-    assert f"'{files.log}': 'utf-8' codec" in error("report", files.model, "--log", files.log)
+    assert f"'{files.log}' cannot be read: it is no UTF-8 text" in error("report", files.model, "--log", files.log)
     assert list(tmp_path.glob("*.html")) == []
+
+
+def test_a_front_of_one_metric_or_no_point_has_nothing_to_pick_from(files: Files) -> None:
+    front = json.loads(files.front.read_text())
+    for changes in ({"points": []}, {"metrics": front["metrics"][:1]}):
+        files.front.write_text(json.dumps(front | changes))
+        assert "has nothing to pick from" in error("report", files.model, "--front", files.front)
+
+
+def test_the_front_that_pareto_writes_is_shown(files: Files) -> None:
+    assert call("pareto", files.model, "-o", files.front).exit_code == 0
+    points = len(json.loads(files.front.read_text())["points"])
+    assert record("report", files.model, "--front", files.front)["points"] == points > 1
 
 
 def test_an_output_that_is_an_input_or_a_model_without_pools_is_refused(files: Files, plain: Path) -> None:

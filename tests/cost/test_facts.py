@@ -96,6 +96,6 @@ def test_the_bias_of_a_linear_layer_is_found_through_pools() -> None:
         f"  r = {pool('b', 'row b')} row, b)  y = Add (r, q)"
     )
     calls = resolved(body, "g (float[N,6,4] x) => (float[N,6,4] y)")
-    ((node, slot),) = calls.facts.linear_biases
+    ((node, slot),) = calls.facts.added_biases
     assert (calls.supergraph.graph.node[node].op_type, slot) == ("Add", 0)
-    assert {choice[0] for choice in holds(calls, calls.facts.linear_biases[node, slot])} == {0}
+    assert {choice[0] for choice in holds(calls, calls.facts.added_biases[node, slot])} == {0}

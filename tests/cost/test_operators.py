@@ -114,6 +114,21 @@ def test_the_bias_of_a_linear_layer_on_tokens_is_an_operation() -> None:
         assert counts(text, {"w": (4, 3), "b": (1, 1, 3)})[1] == 6 * 4 * 3 + 6 * 3
 
 
+@pytest.mark.parametrize("layer", ["Conv (x, k)", "ConvTranspose (x, t)"])
+@pytest.mark.parametrize("bias", [(1, 3, 1, 1), (3, 1, 1)])
+def test_the_bias_of_a_convolution_written_as_an_addition_is_an_operation(layer: str, bias: tuple[int, ...]) -> None:
+    text = f"g (float[N,2,4,4] x) => (float[N,3,4,4] y) {{ a = {layer}  y = Add (b, a) }}"
+    mac_count, op_count = counts(text, {"k": (3, 2, 1, 1), "t": (2, 3, 1, 1), "b": bias})
+    assert (mac_count, op_count) == (3 * 2 * 16, 3 * 2 * 16 + 3 * 16)
+
+
+def test_a_constant_along_another_dim_of_a_convolution_is_no_bias() -> None:
+    for shape in ((3,), (1, 1, 3, 1), (1, 3, 3, 3), (1,)):
+        text = "g (float[N,2,3,3] x) => (float[N,3,3,3] y) { a = Conv (x, k)  y = Add (a, b) }"
+        mac_count, op_count = counts(text, {"k": (3, 2, 1, 1), "b": shape})
+        assert op_count == mac_count
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -164,6 +164,23 @@ def test_an_unknown_shape_names_the_node_and_what_the_inputs_leave_open() -> Non
     assert measure(supergraph, [spec], dims={"T": 5, "N": 2})["m"].trunk == 40
 
 
+def test_an_unknown_shape_behind_control_flow_asks_for_the_value_that_steers_it() -> None:
+    spec = CostSpec("m", "u")
+    spec.counts("Relu")(lambda call: call.output().numel)
+    text = """g (float[4] x, bool flag, float gain) => (float[n] y) {
+        a = If (flag) <
+            then_branch = t () => (float[n] b) { b = Concat <axis = 0> (x, x) },
+            else_branch = e () => (float[m] c) { c = Identity (x) }
+        >
+        y = Relu (a)
+    }"""
+    with pytest.raises(
+        UnknownShapeError, match=r"if control flow depends on 'flag', give it with --value flag=\.\.\.; "
+    ):
+        measure(graph(text), [spec])
+    assert measure(graph(text), [spec], values={"flag": 1})["m"].trunk == 8
+
+
 def test_a_dim_that_depends_on_data_is_said_to_be_one() -> None:
     spec = CostSpec("m", "u")
     spec.counts("Cast")(lambda call: call.output().numel)

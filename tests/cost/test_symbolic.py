@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import numpy as np
+import pytest
+
 from supernet_onnx.cost import Formula, macs, measure, ops, params, peak_memory, symbolic
+from supernet_onnx.errors import UnknownShapeError
 from supernet_onnx.selection import resolve
 from tests.cost.supergraphs import graph, pool
 
@@ -38,6 +42,26 @@ def test_a_strided_convolution_has_a_formula_for_multiples_of_its_stride() -> No
     formula = symbolic(supernet, [macs], resolve(supernet, {}), {})["macs"]
     assert formula is not None
     assert (str(formula), formula.multiple) == ("27*H*W", 8)
+
+
+def test_a_model_that_takes_multiples_of_a_size_alone_has_a_formula_for_those() -> None:
+    supernet = graph(
+        "g (float[1,3,H] x) => (float[1,3,H] y) {"
+        '  a = MaxPool <kernel_shape = [2], strides = [2]> (x)  b = Resize <mode = "nearest"> (a, , scales)'
+        "  c = Add (b, x)  y = Conv <pads = [1,1]> (c, k) }",
+        {"k": (3, 3, 3), "scales": np.array([1, 1, 2], np.float32)},
+    )
+    formula = symbolic(supernet, [macs], resolve(supernet, {}), {})["macs"]
+    assert formula is not None
+    assert (str(formula), formula.multiple) == ("27*H", 8)
+
+
+def test_a_model_that_takes_no_size_says_why() -> None:
+    supernet = graph(
+        "g (float[H] x) => (float[n] y) { a = NonZero (x)  b = Cast <to = 1> (a)  y = MatMul (b, w) }", {"w": (4, 4)}
+    )
+    with pytest.raises(UnknownShapeError, match="is not known"):
+        symbolic(supernet, [macs], resolve(supernet, {}), {})
 
 
 def test_what_is_no_polynomial_has_no_formula() -> None:

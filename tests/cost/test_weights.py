@@ -66,6 +66,19 @@ def test_the_bias_of_a_linear_layer_on_tokens_is_one() -> None:
     assert counts(text, {"w": (4, 1), "b": (1,)}) == (5, 4)
 
 
+def test_the_bias_of_a_convolution_written_as_an_addition_is_one() -> None:
+    text = "g (float[N,2,4,4] x) => (float[N,3,4,4] y) { a = Conv (x, k)  y = Add (a, b) }"
+    assert counts(text, {"k": (3, 2, 1, 1), "b": (1, 3, 1, 1)}) == (9, 6)
+
+
+def test_the_bias_of_a_dynamically_quantised_convolution_is_one() -> None:
+    text = (
+        "g (uint8[N,2,4,4] x, float scale) => (float[N,3,4,4] y) <int64[4] shape = {1, 3, 1, 1}>"
+        "{ i = ConvInteger (x, k)  c = Cast <to = 1> (i)  m = Mul (c, scale)  r = Reshape (b, shape)  y = Add (m, r) }"
+    )
+    assert counts(text, {"k": np.ones((3, 2, 1, 1), np.uint8), "b": (3,)}) == (9, 6)
+
+
 def test_tables_and_position_codes_are_parameters_that_are_no_biases() -> None:
     text = (
         "g (int64[N,6] ids) => (float[N,6,4] y) { e = Gather (table, ids)  a = Add (e, position)  y = Mul (a, scale) }"

@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,10 @@ from onnx import TensorProto, helper, numpy_helper
 from supernet_onnx import marks, selection, supergraph
 from supernet_onnx.cli import main
 from supernet_onnx.cost import METRICS, measure
+from supernet_onnx.cost.calls import resolve_calls
+from supernet_onnx.cost.structure import structure_of
 from supernet_onnx.marks import Mark
+from supernet_onnx.shapes import Bindings
 from tests import marked
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from supernet_onnx.supergraph import SuperGraph
 
 KERNELS = (1, 3, 5)
+SCORES = (0.0, 0.5, 1.0, -0.25)
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Files:
         """What ``report`` takes to show them all."""
         return [
             *("report", str(self.model), "--front", str(self.front)),
-            *("--latency", str(self.latency), "--log", str(self.log)),
+            *("--cost-table", str(self.latency), "--log", str(self.log)),
         ]
 
 
@@ -70,7 +74,7 @@ def chain(pools: int, *, channels: int = 4, names: Sequence[str] = (), branches:
         weights = np.array([0.7 if i == level % 4 else 0.1 for i in range(4)], np.float32)
         initializers.append(numpy_helper.from_array(weights, f"{name}.weights"))
         output = "y" if level == pools - 1 else f"p{level}"
-        nodes.append(marks.encode(Mark(name, tuple(branches)), [*made, tensor], output))
+        nodes.append(marks.encode(Mark(name, tuple(branches), scores=SCORES), [*made, tensor], output))
         tensor = output
     x, y = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size, 8, 8])
@@ -100,20 +104,31 @@ def front(graph: SuperGraph, points: int, *, seed: int = 0) -> dict[str, object]
     }
 
 
-def latency(subnets: int, *, seed: int = 0) -> dict[str, object]:
-    """Return a table whose predictions are 5 % too high for every other subnet, and exact for the rest."""
+def latency(graph: SuperGraph, subnets: int, *, seed: int = 0) -> dict[str, object]:
+    """Return a table of a supernet whose predictions are 5 % too high for every other subnet, and exact for the rest.
+
+    Branch i of a pool takes 0.01 ms times i, the trunk 0.05 ms.
+    """
     generator = random.Random(seed)
     measured = [generator.uniform(0.5, 3) for _ in range(subnets)]
+    structure = structure_of(resolve_calls(graph, Bindings({}, {})))
     return {
         "format": "supernet-onnx cost table",
         "version": 1,
         "metric": "latency",
         "unit": "ms",
+        "batch": 1,
+        "dims": {},
+        "shapes": {},
         "measured_on": {"processor": "a processor", "threads": 1, "versions": {"onnxruntime": "1.32.0"}},
+        "trunk": 0.05,
+        "branches": {pool.name: {one.name: i / 100 for i, one in enumerate(pool.branches)} for pool in graph.pools},
+        "joint": [],
         "subnets": [
             {"measured": time, "predicted": time * (1.05 if i % 2 else 1.0), "fitted": i % 3 == 0}
             for i, time in enumerate(measured)
         ],
+        "structure": asdict(structure),
     }
 
 
@@ -157,7 +172,7 @@ def write(folder: Path, model: ModelProto, *, points: int = 12, subnets: int = 3
     graph = supergraph.read(path)
     files = Files(path, folder / "front.json", folder / "latency.json", folder / "search.jsonl")
     files.front.write_text(json.dumps(front(graph, points)))
-    files.latency.write_text(json.dumps(latency(subnets)))
+    files.latency.write_text(json.dumps(latency(graph, subnets)))
     files.log.write_text(log(graph, steps))
     return files
 

@@ -118,13 +118,16 @@ def test_names_that_mean_harm_are_only_shown(harmful: Visit) -> None:
     scripts = harmful.page.evaluate("[...document.scripts].map((script) => script.type)")
     images = harmful.page.locator("img").count()
     ticks = harmful.page.locator("#pools-chart .xtick").all_text_contents()
+    shortened = harmful.page.evaluate("data.pools.map(({ name }) => shortened(name, 18))")
+    lines = harmful.page.locator("#weights-chart .legendtext").all_text_contents()
     bold = harmful.page.locator("b").count() - harmful.page.locator(".facts b, .total b").count()
     assert harmful.said == []
     assert len(harmful.fetched) == 1
     assert shown == [*NAMES[:3], r"line\nbreak\ttab\x1b[2J\x03", r"right\u202eto left\u2028", *NAMES[5:]]
     assert scripts == ["", "application/json", "text/plain", ""]  # plotly.js unpacked; data, plotly.js packed, ours
     assert (images, bold) == (0, 0)
-    assert "<!--" in ticks
+    assert ticks == shortened
+    assert [line.replace("\xa0", " ") for line in lines] == BRANCHES
 
 
 def test_a_command_of_names_that_mean_harm_does_what_it_says_and_nothing_else(harmful: Visit, hostile: Files) -> None:

@@ -9,9 +9,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from click.testing import CliRunner
+
 from supernet_onnx import supergraph
+from supernet_onnx.cli import main
 from supernet_onnx.cost import METRICS, measure
+from tests import marked
 from tests.page import specimens
+from tests.page.test_space import NESTED
 from tests.page.visiting import PHONE, Visit
 
 if TYPE_CHECKING:
@@ -45,9 +50,11 @@ def test_at_first_the_branches_of_largest_weight_are_shown(visit: Visit, files: 
     table = measure(supergraph.read(files.model), [METRICS["params"]])["params"]
     heeded = 2 * (16 * 1 + 16 * 9 + 16 * 25) + 12  # pools heed kernel 1, 3, 5 and no convolution in turn; the stem
     assert visit.text("#selection-title") == "Selection: largest weights"
+    assert set(visit.page.locator(".metric-name").all_inner_texts()) == {"params [elements]"}
     assert visit.text(".total .value >> nth=0") == f"{heeded:,}"
     assert visit.text(".total .ends >> nth=0").split() == ["least", str(table.minimum()), "most", "3.21", "k"]
     assert table.maximum() == 8 * 400 + 12
+    assert visit.text(".trunk").split() == ["trunk", "in", "every", "selection", "12"]
 
 
 def test_hovering_over_a_point_of_the_front_tells_its_values(visit: Visit, files: Files) -> None:
@@ -133,6 +140,13 @@ def test_the_metric_is_chosen_for_pools_and_operators_alike(visit: Visit) -> Non
     assert visit.page.evaluate("get('operators-chart').data[0].x") == [64 * (2 * (16 + 144 + 400) + 12)]
 
 
+def test_a_metric_that_no_operator_is_known_by_says_so(visit: Visit) -> None:
+    visit.page.select_option("#metric", label="latency")
+    assert visit.text("#operators-none") == "latency is known by branch, not by operator."
+    assert not visit.page.locator("#operators-chart").is_visible()
+    assert visit.text(".total .ends >> nth=3").split() == ["least", "50", "µs", "most", "290", "µs"]  # and 8 times 30
+
+
 def test_buttons_copy_the_command_and_the_selection(browser: Browser, page_file: Path, files: Files) -> None:
     with Visit.to(page_file, browser, permissions=["clipboard-read", "clipboard-write"]) as visit:
         visit.page.select_option("#view", "4")
@@ -143,6 +157,19 @@ def test_buttons_copy_the_command_and_the_selection(browser: Browser, page_file:
         visit.until("get('copy-json').textContent === 'Copied'")
         copied = json.loads(visit.page.evaluate("navigator.clipboard.readText()"))
     assert copied == points(files)[3]["selection"]
+
+
+def test_a_pool_in_a_branch_that_is_not_taken_is_told_from_others(browser: Browser, tmp_path: Path) -> None:
+    model = marked.write(marked.build(NESTED), tmp_path / "nested.onnx")
+    page = tmp_path / "nested.html"
+    options = ["--select", "outer=flat", "--metric", "traffic", "-o", str(page)]
+    assert CliRunner().invoke(main, ["report", str(model), *options]).exit_code == 0
+    with Visit.to(page, browser) as visit:
+        inner, outer = visit.page.locator(".pool").all_inner_texts()
+        assert inner.split("\n")[:3] == ["inner", "not reached", "–"]  # noqa: RUF001  a dash for no number
+        assert "reached with outer=deep" in inner
+        assert outer.split("\n")[:3] == ["outer", "flat", "0 B".replace(" ", "\u202f")]
+        assert visit.said == []
 
 
 def test_pools_are_found_by_their_names_and_those_of_their_branches(visit: Visit) -> None:
@@ -160,7 +187,10 @@ def test_a_click_on_a_bar_opens_its_pool(visit: Visit) -> None:
     visit.draw_all()
     visit.page.mouse.click(*visit.place_in("pools-chart", 6, 100))
     rows = visit.page.locator(".pool[data-pool='6'] tbody tr")
-    assert [row.split()[0] for row in rows.all_inner_texts()] == ["conv1", "conv3", "●", "skip"]
+    assert [row.split() for row in rows.all_inner_texts()][1:3] == [
+        ["conv3", "0.100", "0.5", "144", "9.22", "k", "576", "B", "10", "µs", "1"],  # 64 positions, 4 bytes, 1 node
+        ["●", "selected", "conv5", "0.700", "1", "400", "25.6", "k", "1.6", "kB", "20", "µs", "1"],
+    ]
     assert visit.page.evaluate("document.activeElement.parentElement.dataset.pool") == "6"
     visit.page.evaluate("entries()[6].open = false")
 

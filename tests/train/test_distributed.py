@@ -1,11 +1,16 @@
 """Two processes train as one with the whole batch: same paths, losses, gradients and costs."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from modes import MODES, Linears, fresh, ran
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from supernet_onnx import SuperNet
@@ -35,7 +40,8 @@ def train(net: SuperNet, call: nn.Module, x: Tensor, rank: int, ranks: int) -> d
         seen["paths"].append({name: sorted(branches) for name, branches in record.items()})
         seen["losses"].append(float(loss.detach()))
         seen["costs"].append(float(cost.detach()))
-    return {**seen, "state": net.state_dict()}
+    whole = StateDictOptions(full_state_dict=True)
+    return {**seen, "state": get_model_state_dict(net, options=whole)}
 
 
 def work(rank: int, folder: str) -> None:
@@ -48,11 +54,26 @@ def work(rank: int, folder: str) -> None:
     for name in MODES:
         net = fresh(pristine, name, seed=5 if rank == 0 else 6)
         seen[name] = train(net, DistributedDataParallel(net, find_unused_parameters=name not in SOFT), x, rank, RANKS)
+    for name in SHARDED:
+        net = fresh(pristine, name, seed=5)
+        seen[f"{name}, sharded"] = train(net, shard(net), x, rank, RANKS)
     torch.save(seen, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
+def shard(net: SuperNet) -> nn.Module:
+    """Give each process a part of each branch, and of the rest; inner pools come after outer ones."""
+    mesh = init_device_mesh("cpu", (RANKS,))
+    for pool in reversed(net.pools.values()):
+        for branch in pool.branches:
+            if not isinstance(branch, nn.Identity):
+                fully_shard(branch, mesh=mesh)
+    return fully_shard(net, mesh=mesh)
+
+
 SOFT = ("softmax", "gumbel", "gumbel_hard", "hard")
+SHARDED = ("softmax", "gumbel", "single_path")
+RUNS = [*MODES, *(f"{name}, sharded" for name in SHARDED)]
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +90,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, o
     for name in MODES:
         net = fresh(pristine, name, seed=5)
         alone[name] = train(net, net, x, 0, 1)
+    for name in SHARDED:
+        alone[f"{name}, sharded"] = alone[name]
     return [*(torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(RANKS)), alone]
 
 
-@pytest.mark.parametrize("name", MODES)
+@pytest.mark.parametrize("name", RUNS)
 def test_all_processes_sample_the_same_paths_and_pay_the_same(
     runs: list[dict[str, dict[str, object]]], name: str
 ) -> None:
@@ -82,13 +105,13 @@ def test_all_processes_sample_the_same_paths_and_pay_the_same(
     assert first["costs"] == pytest.approx(alone["costs"], rel=1e-5)
 
 
-@pytest.mark.parametrize("name", MODES)
+@pytest.mark.parametrize("name", RUNS)
 def test_two_processes_train_as_one_with_the_whole_batch(runs: list[dict[str, dict[str, object]]], name: str) -> None:
     first, second, alone = (run[name] for run in runs)
     means = [(a + b) / 2 for a, b in zip(first["losses"], second["losses"], strict=True)]
     assert means == pytest.approx(alone["losses"], rel=1e-5)
     for key, value in alone["state"].items():
-        if key == "_extra_state" and not MODES[name].draws:
+        if key == "_extra_state" and not MODES[name.removesuffix(", sharded")].draws:
             continue  # where nothing is drawn, nobody agreed on a seed
         assert torch.equal(first["state"][key], second["state"][key]), key
         assert torch.allclose(first["state"][key].double(), value.double(), rtol=1e-5, atol=1e-6), key

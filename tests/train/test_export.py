@@ -14,7 +14,7 @@ from onnx import ModelProto
 from torch import nn
 
 import supernet_onnx
-from supernet_onnx import SuperNet, SuperNetModule, marks
+from supernet_onnx import SuperNet, SuperNetModule, marks, recovery
 from supernet_onnx.errors import ExportError, OutputError
 from supernet_onnx.selection import every
 from supernet_onnx.train import export
@@ -37,6 +37,8 @@ def test_the_file_says_what_it_is_and_keeps_the_batch_open(tmp_path: Path) -> No
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert metadata["supernet_onnx.format"] == "1"
     assert metadata["supernet_onnx.version"] == supernet_onnx.__version__
+    said = {node.output[0]: marks.decode(node) for node in model.graph.node if marks.is_pool(node)}
+    assert recovery.record.read(metadata["supernet_onnx.pools"]) == said
     assert {entry.domain: entry.version for entry in model.opset_import}["supernet_onnx"] == 1
     for value in (*model.graph.input, *model.graph.output):
         assert value.type.tensor_type.shape.dim[0].dim_param == "batch"

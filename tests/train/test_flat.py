@@ -1,6 +1,7 @@
 """The closed form of the cost of independent pools: equal to the operations, and a good citizen of autograd."""
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -28,8 +29,13 @@ LOGITS = {"a": [0.3, -1.0, 2.0], "b": [1.5, 0.5], "c": [0.7]}
 AMOUNTS = {"a": [20.0, 40.0, 0.0], "b": [0.0, 20.0], "c": [20.0]}
 
 
+@functools.cache
+def priced() -> SuperNet:
+    return SuperNet(ThreePools(), input_shape=(4,), full_cost=True)
+
+
 def three_pools(dtype: torch.dtype = torch.float32) -> SuperNet:
-    net = SuperNet(ThreePools(), input_shape=(4,), full_cost=True).to(dtype)
+    net = copy.deepcopy(priced()).to(dtype)
     with torch.no_grad():
         for name, pool in net.pools.items():
             pool.alpha.copy_(torch.tensor(LOGITS[name]))

@@ -12,17 +12,21 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 const hueOf = (index) => (darkness.matches ? DARK : LIGHT)[index % LIGHT.length];
 const dashOf = (index) => DASHES[Math.floor(index / LIGHT.length) % DASHES.length];
 
-// Unpacks plotly.js, which the page carries compressed; false where the browser cannot.
-async function loadPlotly() {
-  if (!("DecompressionStream" in window)) return false;
+// Unpacks plotly.js, which the page carries compressed, off the main thread; null where the browser cannot.
+async function unpackPlotly() {
+  if (!("DecompressionStream" in window)) return null;
   const packed = atob(get("plotly").textContent);
   const bytes = new Uint8Array(packed.length);
   for (let i = 0; i < packed.length; i += 1) bytes[i] = packed.charCodeAt(i);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).text();
+}
+
+// Runs a script whose hash the page's policy names.
+function runScript(text) {
   const script = document.createElement("script");
-  script.textContent = await new Response(stream).text();
+  script.textContent = text;
   document.head.append(script);
-  return true;
 }
 
 function axis(title, options = {}) {
@@ -57,9 +61,10 @@ function layout(options) {
   };
 }
 
-// Registers a chart. figure() returns {traces, layout, label}; clicked(place) is called for a click into it.
-function addChart(element, figure, clicked = null) {
-  charts.set(element, { figure, drawn: false });
+// Registers a chart. figure() returns {traces, layout, label}; clicked(place) is called for a click into it, and one
+// that follows what is picked is drawn again whenever that changes.
+function addChart(element, figure, { clicked = null, follows = false } = {}) {
+  charts.set(element, { figure, follows, drawn: false });
   if (clicked) listen(element, clicked);
 }
 
@@ -83,6 +88,7 @@ function listen(element, clicked) {
 
 function draw(element) {
   const chart = charts.get(element);
+  if (element.hidden) return;
   const figure = chart.figure();
   element.setAttribute("aria-label", figure.label);
   if (figure.height) element.style.height = `${figure.height}px`;
@@ -92,7 +98,11 @@ function draw(element) {
 }
 
 function redraw() {
-  for (const [element, chart] of charts) if (chart.drawn) draw(element);
+  for (const [element, { drawn }] of charts) if (drawn) draw(element);
+}
+
+function redrawFollowing() {
+  for (const [element, { drawn, follows }] of charts) if (drawn && follows) draw(element);
 }
 
 const isNear = (element) => {

@@ -7,8 +7,11 @@ const digits = [];
 function showFront() {
   if (!data.front) return;
   get("front").hidden = false;
-  const { axes } = data.front;
+  const { axes, complete, note } = data.front;
+  const words = [note, complete ? "no selection beats any of these points" : ""].filter((text) => text);
+  get("front-note").textContent = words.map((text) => `${text}.`).join(" ");
   get("axes").hidden = axes.length < 3;
+  shown.y = axes.length - 1; // what is traded for all else comes last
   for (const side of ["x", "y"]) {
     const select = get(`axis-${side}`);
     axes.forEach(({ name }, index) => select.append(make("option", { value: index }, name)));
@@ -20,7 +23,7 @@ function showFront() {
   }
   get("points").append(pointsHead(axes), make("tbody", {}, ...data.views.map(pointRow)));
   get("points").addEventListener("change", ({ target }) => pick({ view: Number(target.value) }));
-  addChart(get("front-chart"), frontFigure, pickNearest);
+  addChart(get("front-chart"), frontFigure, { clicked: pickNearest, follows: true });
   watch(markPoint);
 }
 
@@ -30,10 +33,12 @@ function amountOnAxis(index, axis) {
   return compact(onAxis(index, axis), data.front.axes[axis].unit, digits[axis]);
 }
 
+const valuesOf = (index) => data.front.axes.map(({ name }, axis) => `${name} ${amountOnAxis(index, axis)}`);
+
 const goalOf = ({ goal }) => (goal === "minimize" ? "less is better" : "more is better");
 
 function pointsHead(axes) {
-  const cells = axes.map((axis) => make("th", { class: "number", scope: "col", title: goalOf(axis) }, titled(axis)));
+  const cells = axes.map((axis) => make("th", { class: "number", scope: "col", title: `${titled(axis)}, ${goalOf(axis)}` }, axis.name));
   return make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "point"), ...cells));
 }
 
@@ -42,7 +47,7 @@ function pointRow({ title }, index) {
   const cells = data.front.axes.map((_, axis) =>
     make("td", { class: "number", title: exact(onAxis(index, axis)) }, amountOnAxis(index, axis)));
   const label = make("label", {}, radio, index > 0 ? String(index) : title);
-  radio.setAttribute("aria-label", title);
+  radio.setAttribute("aria-label", [title, ...valuesOf(index)].join(", "));
   const row = make("tr", {}, make("td", {}, label), ...cells);
   row.addEventListener("click", ({ target }) => {
     if (target.closest("label")) return; // the browser does that itself
@@ -121,8 +126,7 @@ function dots(indices, marker) {
 }
 
 function hoverOf(index) {
-  const values = data.front.axes.map(({ name }, axis) => `${name} ${amountOnAxis(index, axis)}`);
-  const words = index > 0 ? differences(index) : [];
-  const lines = [...values, ...words.map((word) => shortened(word, 60))];
+  const words = index > 0 ? first(differences(index), 4) : [];
+  const lines = [...valuesOf(index), ...words.map((word) => shortened(word, 60))];
   return [`<b>${plain(data.views[index].title)}</b>`, ...lines.map(plain)].join("<br>");
 }

@@ -3,7 +3,7 @@
 const SECTIONS = { front: "Front", selection: "Selection", pools: "Pools", operators: "Operators", latency: "Latency", training: "Training", words: "Words" };
 const HINTS = [
   ["front", "a front to pick from: supernet-onnx pareto writes one, --front shows it"],
-  ["latency", "measured latency: supernet-onnx profile writes a table, --latency shows it"],
+  ["latency", "measured latency: supernet-onnx profile writes a table, --cost-table shows it"],
   ["history", "the search: supernet_onnx.train.TrainingLog writes a log, --log shows it"],
 ];
 
@@ -34,6 +34,7 @@ function showSections() {
 }
 
 async function main() {
+  const unpacking = unpackPlotly();
   showFacts();
   showSelection();
   showFront();
@@ -42,11 +43,16 @@ async function main() {
   showLatency();
   showTraining();
   showSections();
+  watch(() => {
+    for (const element of document.querySelectorAll(".metric-name")) element.textContent = titled(metric());
+  });
   await new Promise((resolve) => { requestAnimationFrame(() => setTimeout(resolve)); }); // the text is to be seen first
   performance.mark("text");
-  if (await loadPlotly()) {
+  const plotly = await unpacking;
+  if (plotly) {
+    runScript(plotly);
     drawInTime();
-    watchers.push(redraw);
+    watchers.push(redrawFollowing);
   } else {
     for (const element of charts.keys()) {
       element.append(make("p", { class: "too-old" }, "This browser is too old to draw the charts; the tables have all numbers."));

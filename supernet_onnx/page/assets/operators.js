@@ -1,8 +1,15 @@
 // What each operator costs in the selection that is shown.
 
 function showOperators() {
-  addChart(get("operators-chart"), operatorsFigure);
-  watch(() => get("operators-table").replaceChildren(operatorsTable()));
+  addChart(get("operators-chart"), operatorsFigure, { follows: true });
+  watch(() => {
+    get("operators-table").replaceChildren(operatorsTable());
+    const isKnown = operatorCosts().some(({ amount }) => amount > 0);
+    get("operators-chart").hidden = !isKnown;
+    get("operators-none").hidden = isKnown;
+    const cause = view().totals[state.metric] > 0 ? "is known by branch, not by operator" : "is 0 in this selection";
+    get("operators-none").textContent = `${metric().name} ${cause}.`;
+  });
 }
 
 function operatorCosts() {
@@ -27,7 +34,7 @@ function operatorsFigure() {
       hovertemplate: "%{hovertext}<extra></extra>",
     }],
     layout: {
-      xaxis: axis(costly.length ? titled(metric()) : "nothing in this selection counts", {
+      xaxis: axis(titled(metric()), {
         range: [0, 1.32 * Math.max(...costly.map(({ amount }) => amount), 1e-9)],
       }),
       yaxis: axis("", {

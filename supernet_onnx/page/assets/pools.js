@@ -1,13 +1,23 @@
 // The pools: a profile of what they cost along the network, and a line for each with its branches behind it.
 
+let dearest = 1; // of all branches, by the metric that is shown
+
 function showPools() {
   const list = get("pool-list");
   list.append(make("div", { class: "headings", "aria-hidden": "true" },
     ...["", "pool", "selected branch", "weights", ""].map((text) => make("span", {}, text))));
   list.lastChild.lastChild.className = "metric-name";
+  const trunk = make("span", { class: "number" });
+  list.append(make("div", { class: "trunk" }, make("span"), make("span", {}, "trunk"),
+    make("span", { class: "fine" }, "in every selection"), make("span"), trunk));
   data.pools.forEach((_, pool) => list.append(poolEntry(pool)));
-  watch(() => entries().forEach(fillEntry));
-  addChart(get("pools-chart"), profileFigure, ({ x }) => openPool(Math.min(Math.max(Math.round(x), 0), data.pools.length - 1)));
+  watch(() => {
+    dearest = Math.max(...data.pools.map((_, pool) => Math.max(...amountsOf(pool)))) || 1;
+    trunk.textContent = compact(metric().trunk, metric().unit);
+    trunk.title = exact(metric().trunk);
+    entries().forEach(fillEntry);
+  });
+  addChart(get("pools-chart"), profileFigure, { clicked: ({ x }) => openPool(nearestPool(x)), follows: true });
   get("find").addEventListener("input", find);
   const unfold = get("unfold");
   const toggle = (open) => {
@@ -18,6 +28,9 @@ function showPools() {
   unfold.addEventListener("click", () => toggle(unfold.getAttribute("aria-pressed") !== "true"));
   if (data.pools.length <= 6) toggle(true);
 }
+
+// The pool whose place on an axis is nearest.
+const nearestPool = (place) => Math.min(Math.max(Math.round(place), 0), data.pools.length - 1);
 
 const entries = () => [...document.querySelectorAll(".pool")];
 
@@ -40,7 +53,7 @@ function summaryOf(pool) {
   const taken = view().choices[pool];
   const amount = isReached(pool) ? amountsOf(pool)[taken] : 0;
   const track = make("span", { class: "track", "aria-hidden": "true" }, make("i"));
-  track.firstChild.style.width = `${(100 * Math.max(amount, 0)) / (dearest() || 1)}%`;
+  track.firstChild.style.width = `${(100 * Math.max(amount, 0)) / dearest}%`;
   return [
     make("span", { class: "name" }, name),
     make("span", { class: "name taken" }, isReached(pool) ? branches[taken].name : "not reached"),
@@ -61,8 +74,6 @@ function stripOf(branches, taken) {
   const words = branches.map(({ name, weight }) => `${name} ${exact(weight)}`).join(", ");
   return make("span", { class: "strip", role: "img", "aria-label": `weights: ${words}` }, ...parts);
 }
-
-const dearest = () => Math.max(...data.pools.map((_, pool) => Math.max(...amountsOf(pool))));
 
 function branchesOf(pool) {
   const { calls, when, branches } = data.pools[pool];
@@ -103,6 +114,7 @@ function branchRow(pool, index, scored) {
 function openPool(pool) {
   const entry = entries()[pool];
   entry.open = true;
+  fillEntry(entry); // its own event would come after the scrolling
   entry.scrollIntoView({ block: "center" });
   entry.firstChild.focus({ preventScroll: true });
 }
@@ -142,7 +154,7 @@ function profileFigure() {
       },
       {
         mode: "markers", x: others.map(({ pool }) => pool), y: others.map(({ amount }) => amount),
-        marker: { symbol: "line-ew-open", size: Math.max(5, Math.min(48, (0.45 * width) / pools.length)), color: colour("bar"), line: { width: 2 } },
+        marker: { symbol: "line-ew-open", size: Math.max(5, Math.min(48, (0.45 * width) / pools.length)), color: colour("ink"), line: { width: 1.5 } },
         text: others.map(({ pool, index, amount }) => told(pool, index, amount)),
         cliponaxis: false, hovertemplate: "%{text}<extra></extra>",
       },

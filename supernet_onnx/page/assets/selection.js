@@ -14,7 +14,10 @@ function showSelection() {
     get("selection-name").textContent = view().title;
     get("totals").replaceChildren(...totals());
     get("command").textContent = command();
-    for (const element of document.querySelectorAll(".metric-name")) element.textContent = titled(metric());
+    const words = differences(state.view);
+    const pools = words.length === 1 ? "1 pool" : `${words.length} pools`;
+    get("differs").textContent = words.length
+      ? `Differs from ${data.views[0].title} in ${pools}: ${first(words, 8).join(", ")}.` : "";
   });
   offerCopy(get("copy-command"), command);
   offerCopy(get("copy-json"), () => {
@@ -35,7 +38,7 @@ function totals() {
   for (const [index, { name, unit }] of (data.front?.axes ?? []).entries()) {
     if (state.view === 0 || data.metrics.some((own) => own.name === name)) continue;
     const all = data.front.values.map((values) => values[index]);
-    rows.push(total(name, unit, onAxis(state.view, index), null, [Math.min(...all), Math.max(...all)], "on the front"));
+    rows.push(total(name, unit, onAxis(state.view, index), null, [Math.min(...all), Math.max(...all)], " on the front"));
   }
   return rows;
 }
@@ -56,8 +59,8 @@ function total(name, unit, value, base, [least, most], where = "") {
     make("div", { class: "value" }, exact(value)),
     range,
     make("div", { class: "ends" },
-      make("span", { title: exact(least) }, `least ${where} ${compact(least, unit, digits)}`.replace("  ", " ")),
-      make("span", { title: exact(most) }, `most ${where} ${compact(most, unit, digits)}`.replace("  ", " "))));
+      make("span", { title: exact(least) }, `least${where} ${compact(least, unit, digits)}`),
+      make("span", { title: exact(most) }, `most${where} ${compact(most, unit, digits)}`)));
 }
 
 // Lets a button copy a text, and say so.

@@ -33,11 +33,12 @@ function onAxis(index, axis) {
   return same < 0 ? null : data.views[0].totals[same];
 }
 
-// The views that differ from another in few pools, in words.
-function differences(index, most = 4) {
-  const base = data.views[0].choices;
-  const own = data.views[index].choices;
-  const pools = data.pools.map((_, pool) => pool).filter((pool) => own[pool] !== base[pool]);
-  const words = pools.slice(0, most).map((pool) => `${data.pools[pool].name} = ${data.pools[pool].branches[own[pool]].name}`);
-  return pools.length > most ? [...words, `and ${pools.length - most} more pools`] : words;
+// Where a view takes other branches than the first one.
+function differences(index) {
+  const [base, own] = [data.views[0].choices, data.views[index].choices];
+  return data.pools.map((_, pool) => pool).filter((pool) => own[pool] !== base[pool])
+    .map((pool) => `${data.pools[pool].name} = ${data.pools[pool].branches[own[pool]].name}`);
 }
+
+// The first of some texts, and how many more there are.
+const first = (texts, most) => (texts.length > most ? [...texts.slice(0, most), `and ${texts.length - most} more`] : texts);

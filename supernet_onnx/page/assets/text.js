@@ -1,7 +1,11 @@
 // Numbers and names as text, and elements that are made of text alone: nothing that a file holds is read as markup.
 
 const PREFIXES = [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
-const SYMBOLS = { bytes: "B", milliseconds: "ms", ms: "ms", cycles: "cycles", microjoules: "µJ" };
+const SMALL = [[1, ""], [1e-3, "m"], [1e-6, "µ"], [1e-9, "n"]];
+const SYMBOLS = { bytes: "B", cycles: "cycles", microjoules: "µJ" };
+const TIMES = { milliseconds: 1e-3, ms: 1e-3 }; // in seconds
+const WHOLE = new Intl.NumberFormat("en-US");
+const FRACTION = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 6 });
 const THIN = "\u202f"; // a narrow space that does not break
 const MINUS = "\u2212";
 
@@ -17,11 +21,15 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-// Some digits that count, and an SI prefix: 12.3 k.
+// Some digits that count, and an SI prefix: 12.3 k, 65.5 µs.
 function compact(value, unit = "", digits = 3) {
   if (value === null || value === undefined) return "–";
-  const symbol = SYMBOLS[unit] ?? "";
-  const [factor, prefix] = PREFIXES.find(([least]) => Math.abs(value) >= least * 0.9995) ?? [1, ""];
+  if (unit in TIMES) return scaled(value * TIMES[unit], "s", value ? SMALL : [], digits);
+  return scaled(value, SYMBOLS[unit] ?? "", PREFIXES, digits);
+}
+
+function scaled(value, symbol, prefixes, digits) {
+  const [factor, prefix] = prefixes.find(([least]) => Math.abs(value) >= least * 0.9995) ?? [1, ""];
   const text = String(Number((value / factor).toPrecision(digits))).replace("-", MINUS);
   return prefix || symbol ? `${text}${THIN}${prefix}${symbol}` : text;
 }
@@ -36,8 +44,7 @@ function digitsFor(values) {
 // All digits of a whole number, six of another one.
 function exact(value) {
   if (value === null || value === undefined) return "–";
-  const options = Number.isInteger(value) ? {} : { maximumSignificantDigits: 6 };
-  return value.toLocaleString("en-US", options).replace("-", MINUS);
+  return (Number.isInteger(value) ? WHOLE : FRACTION).format(value).replace("-", MINUS);
 }
 
 const percent = (part, digits = 1) => `${(100 * part).toFixed(digits).replace("-", MINUS)} %`;

@@ -16,7 +16,9 @@ function showTraining() {
   const select = get("history-pool");
   data.pools.forEach(({ name }, pool) => select.append(make("option", { value: pool }, name)));
   select.addEventListener("change", () => watchPool(Number(select.value)));
-  addChart(get("entropy-chart"), entropyFigure, ({ y }) => watchPool(Math.min(Math.max(data.pools.length - 1 - Math.round(y), 0), data.pools.length - 1)));
+  addChart(get("entropy-chart"), entropyFigure, {
+    clicked: ({ y }) => watchPool(nearestPool(data.pools.length - 1 - y)),
+  });
   addChart(get("weights-chart"), weightsFigure);
 }
 

@@ -1,0 +1,202 @@
+"""Optuna's studies: where they are kept, whom they belong to, and which of their trials are lost. Optuna's only user.
+
+A study is kept in memory, in a journal file that many processes of one machine (or of one shared folder) write to, or
+in a database. A trial whose process died stays "running" for ever; ``fail_lost`` finds those of this machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+import numpy as np
+
+from supernet_onnx.errors import MissingPackageError, RunError
+
+try:
+    import optuna
+    from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
+    from optuna.storages.journal import JournalFileBackend
+    from optuna.trial import FrozenTrial, TrialState
+except ModuleNotFoundError as error:
+    raise MissingPackageError(
+        "a search needs Optuna, which is not installed; pip install 'supernet-onnx[search]'"
+    ) from error
+
+if sys.platform != "win32":
+    import fcntl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
+__all__ = ["Sampler", "complete", "fail_lost", "kept", "open_study", "this_process"]
+
+Sampler: TypeAlias = Literal["nsga2", "random"]
+
+_POPULATION: Final = 24  # of NSGA-II: trials are few, for each measures a network
+_HEARTBEAT_S: Final = 30  # of a database, on which the trials of other machines that died are known by
+_OWNER: Final = "supernet_onnx.search"
+_PROCESS: Final = "process"
+
+
+@contextlib.contextmanager
+def kept(place: str | None) -> Iterator[BaseStorage]:
+    """Open where studies are kept, and close it at the end.
+
+    Args:
+        place: None for the memory; the URL of a database, as SQLAlchemy has them; or the path of a journal file.
+
+    Raises:
+        RunError: It cannot be opened.
+    """
+    if not logging.getLogger("supernet_onnx").isEnabledFor(logging.DEBUG):
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = _open(place)
+    try:
+        yield storage
+    finally:
+        if isinstance(storage, RDBStorage):
+            storage.remove_session()
+            storage.engine.dispose()
+
+
+def _open(place: str | None) -> BaseStorage:
+    if place is None:
+        return InMemoryStorage()
+    with _translated(place):
+        if "://" not in place:
+            return JournalStorage(_Journal(place))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the heartbeat
+            return RDBStorage(place, heartbeat_interval=_HEARTBEAT_S, grace_period=3 * _HEARTBEAT_S)
+
+
+def open_study(
+    storage: BaseStorage,
+    name: str,
+    *,
+    directions: Sequence[Literal["minimize", "maximize"]],
+    owner: Mapping[str, object],
+    sampler: Sampler,
+    seed: Sequence[int],
+) -> optuna.Study:
+    """Open a study, or begin one.
+
+    Args:
+        storage: Where it is kept.
+        name: What it is called there.
+        directions: Of the values of a trial.
+        owner: What the trials are about, as a JSON object: a study that is about something else is refused.
+        sampler: What proposes the next trial.
+        seed: Of the sampler; each process of a search needs one of its own. The trials that are there already count
+            in, so that a run that goes on does not propose again what the run before did.
+
+    Raises:
+        RunError: The study is about something else, or the storage fails.
+    """
+    wanted = json.loads(json.dumps(owner))
+    with _translated(f"study '{name}'"):
+        study = optuna.create_study(storage=storage, study_name=name, directions=list(directions), load_if_exists=True)
+        begun = len(study.get_trials(deepcopy=False))
+        there = study.user_attrs.get(_OWNER)
+        if there is None and not begun:
+            study.set_user_attr(_OWNER, wanted)
+            there = wanted
+    if there != wanted:
+        other = [key for key in wanted if not isinstance(there, dict) or there.get(key) != wanted[key]]
+        raise RunError(
+            f"study '{name}' is about something else: it differs in {', '.join(other) or 'what it states'}; "
+            "give another name with --study, or what the study began with"
+        )
+    number = int(np.random.SeedSequence([*seed, begun]).generate_state(1)[0])
+    if sampler == "nsga2":
+        study.sampler = optuna.samplers.NSGAIISampler(population_size=_POPULATION, seed=number)
+    else:
+        study.sampler = optuna.samplers.RandomSampler(seed=number)
+    return study
+
+
+def complete(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that came to their end, in their order."""
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def this_process() -> dict[str, object]:
+    """Return what a trial notes of the process that does it."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
+
+
+def fail_lost(study: optuna.Study) -> int:
+    """Mark the trials of processes of this machine that are no more as failed; return how many there were."""
+    lost = 0
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        process = trial.user_attrs.get(_PROCESS)
+        if not isinstance(process, dict) or process.get("host") != socket.gethostname():
+            continue
+        if _started(process["pid"]) != process["started"]:
+            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError, ValueError):  # another was faster
+                study.tell(trial.number, state=TrialState.FAIL)
+                lost += 1
+    return lost
+
+
+def _started(pid: int) -> str | None:
+    """Return when a process began, which tells it from a later one of that number; None if there is none."""
+    with contextlib.suppress(OSError):
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return None if stat[0] in "ZX" else stat[19]  # field 22, in ticks since the machine started; zombies are dead
+    if sys.platform == "linux":
+        return None
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return None
+    return "running"
+
+
+class _Journal(JournalFileBackend):
+    """A journal whose lock ends with its owner, and that is brought to the disk once a second.
+
+    Optuna's own lock stays for half a minute if its owner is killed in between, and it waits for the disk at every
+    entry, of which a trial has more than ten. Where a process is killed, nothing is lost either way.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._path = path
+        self._synced = time.monotonic()
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Add entries, all at once."""
+        if sys.platform == "win32":
+            super().append_logs(logs)
+            return
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        with open(self._path, "ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.write(lines.encode())
+            file.flush()
+            fcntl.flock(file, fcntl.LOCK_UN)
+            if time.monotonic() - self._synced > 1:
+                os.fsync(file.fileno())
+                self._synced = time.monotonic()
+
+
+@contextlib.contextmanager
+def _translated(where: str) -> Iterator[None]:
+    """Turn what a storage raises into our error."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (optuna.exceptions.OptunaError, SQLAlchemyError, OSError, ImportError, ValueError) as error:
+        raise RunError(f"{where} cannot be opened: {' '.join(str(error).split())[:300]}") from error
