@@ -1,19 +1,24 @@
 """The correction: what measured subnets say that their pieces do not.
 
-The latency of a subnet is taken for ``intercept + sum over its pieces of (slope * isolated_k + deviation_k)``, where
-equal pieces have one deviation, wherever they stand. Intercept and slope are free: one line for all. Deviations are
-normal a priori, with mean 0 and a standard deviation in proportion to ``sqrt(isolated_k^2 + (0.05 * mean latency)^2)``,
+The latency of a subnet is taken for ``intercept + sum over its pieces of (slope * alone_k + beside + deviation_k)``,
+where equal pieces have one deviation, wherever they stand. Intercept, slope and ``beside`` (mostly below 0: the change
+of layouts and the cold start that a piece pays only when it runs alone) are free: one line for all. Deviations are
+normal a priori, with mean 0 and a standard deviation in proportion to ``sqrt(alone_k^2 + (0.05 * mean latency)^2)``,
 so that their posterior mean is a ridge estimate (Bayesian linear regression, C. M. Bishop, "Pattern Recognition and
 Machine Learning", 2006, section 3.3). Errors count relative to the latency. The strength of the ridge is the one with
 the smallest mean error of leaving a subnet out, known in closed form (D. M. Allen, "The Relationship between Variable
-Selection and Data Augmentation and a Method for Prediction", 1974); an infinite one leaves the line alone.
+Selection and Data Augmentation and a Method for Prediction", 1974); an infinite one leaves the line alone. Pieces that
+come out at less than nothing are taken for nothing, and the others are fitted anew.
+
+Seen on 120 subnets of each of four networks, by the line alone: with ``beside`` the error of leaving one out falls from
+2.5 to 1.6 % (``resnet8``), 2.5 to 2.2 % (``vit``), 1.5 to 1.2 % (``mobilenetv1``) and 0.94 to 0.89 % (``proxyless``).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +33,7 @@ Floats: TypeAlias = NDArray[np.float64]
 _STRENGTHS: Final = (*np.logspace(-6, 4, 61).tolist(), math.inf)
 _FLOOR: Final = 0.05  # of the mean latency: what a piece may cost beside the others though alone it is nothing
 _FEWEST: Final = 5  # subnets, for a line
+_LINE: Final = 3  # columns: intercept, slope, beside
 _TINY: Final = 1e-9  # a ridge on the line, for subnets that all have the same pieces; and what no error is below
 _EQUAL: Final = 1e-3  # errors that differ by less are equal, and the larger strength is taken
 
@@ -39,7 +45,8 @@ class Correction:
     Attributes:
         intercept_ms: What every subnet takes beside its pieces.
         slope: What a millisecond of a piece alone takes in a subnet.
-        deviations_ms: For each piece, what it takes beyond that.
+        beside_ms: What a piece takes more in a subnet, whatever it takes alone.
+        amounts_ms: What each piece takes in a subnet: the line's amount, and the piece's own deviation.
         strength: The ridge's; infinite where the line alone predicts best, or too few subnets were measured.
         source: Which times of the pieces alone predict better, and are used.
         errors: The mean absolute relative error of predicting subnets that the fit has not seen (leaving one out):
@@ -49,14 +56,11 @@ class Correction:
 
     intercept_ms: float
     slope: float
-    deviations_ms: tuple[float, ...]
+    beside_ms: float
+    amounts_ms: tuple[float, ...]
     strength: float
     source: str
     errors: dict[str, float]
-
-    def amounts(self, isolated: Sequence[float]) -> list[float]:
-        """Return what each piece takes in a subnet, in milliseconds."""
-        return [self.slope * alone + more for alone, more in zip(isolated, self.deviations_ms, strict=True)]
 
 
 def fit(
@@ -80,32 +84,53 @@ def _fit(counts: Floats, source: str, alone: Floats, y: Floats, overhead: float)
     sums = counts @ alone
     if len(y) < _FEWEST or not sums.all():
         slope = float(np.median((y - overhead) / sums)) if len(y) and sums.all() else 1.0
-        return Correction(overhead, slope, (0.0,) * len(alone), math.inf, source, {})
+        return Correction(overhead, slope, 0.0, tuple((slope * alone).tolist()), math.inf, source, {})
+    kept = np.ones(len(alone), bool)
+    while True:
+        of = _fit_all(counts[:, kept], alone[kept], y)
+        if (of.amounts >= 0).all():
+            break
+        kept[kept] = of.amounts >= 0
+    amounts = np.zeros(len(alone))
+    amounts[kept] = of.amounts
+    errors = {"pieces": float(np.mean(np.abs((overhead + sums) / y - 1))), "line": of.line, "correction": of.error}
+    return Correction(of.intercept, of.slope, of.beside, tuple(amounts.tolist()), of.strength, source, errors)
+
+
+class _Fit(NamedTuple):
+    """A fit, and its errors of leaving one out: with all deviations, and of the line alone."""
+
+    intercept: float
+    slope: float
+    beside: float
+    amounts: Floats
+    strength: float
+    error: float
+    line: float
+
+
+def _fit_all(counts: Floats, alone: Floats, y: Floats) -> _Fit:
     mean = float(y.mean())
     scales = np.sqrt(alone**2 + (_FLOOR * mean) ** 2)
+    line = np.stack([np.ones_like(y), counts @ alone, counts.sum(axis=1)], axis=1)
+    units = np.array([1.0, *(max(float(column.mean()), _TINY) for column in line.T[1:])])
     centred = (counts - counts.mean(axis=0)) * scales / mean
-    line = np.stack([np.ones_like(sums), sums / sums.mean()], axis=1)
-    columns = np.concatenate([line, centred], axis=1) * (mean / y)[:, None]
+    columns = np.concatenate([line / units, centred], axis=1) * (mean / y)[:, None]
     found = [(_left_out(columns, strength, mean), strength) for strength in _STRENGTHS]
     least = min(error for error, _ in found)
     strength = max(strength for error, strength in found if error <= least * (1 + _EQUAL) + _TINY)
     factors = _solve(columns, strength, mean)[0]
-    deviations = factors[2:] * scales / mean
-    intercept = float(factors[0] - counts.mean(axis=0) @ deviations)
-    errors = {
-        "pieces": float(np.mean(np.abs((overhead + sums) / y - 1))),
-        "line": found[-1][0],
-        "correction": least,
-    }
-    slope = float(factors[1] / sums.mean())
-    return Correction(intercept, slope, tuple(deviations.tolist()), strength, source, errors)
+    deviations = factors[_LINE:] * scales / mean
+    intercept, slope, beside = (factors[:_LINE] / units).tolist()
+    intercept -= float(counts.mean(axis=0) @ deviations)
+    return _Fit(intercept, slope, beside, slope * alone + beside + deviations, strength, least, found[-1][0])
 
 
 def _solve(columns: Floats, strength: float, mean: float) -> tuple[Floats, Floats, Floats]:
     """Return the factors of the columns, the residuals, and the leverages; rows are weighted already."""
-    used = columns if strength < math.inf else columns[:, :2]
+    used = columns if strength < math.inf else columns[:, :_LINE]
     penalties = np.full(used.shape[1], strength)
-    penalties[:2] = _TINY
+    penalties[:_LINE] = _TINY
     inverse = np.linalg.inv(used.T @ used + np.diag(penalties))
     target = np.full(len(used), mean)
     factors = np.zeros(columns.shape[1])

@@ -164,13 +164,13 @@ class _Findings:
         self._pieces = pieces.pieces
         self._kinds = list(dict.fromkeys((piece.key, piece.without) for piece in self._pieces))
         counts = np.array([self._counts(selection) for selection in fitted]).reshape(len(fitted), len(self._kinds))
-        self._isolated = {
+        isolated = {
             source: [max(self._alone(kind, suffix) or 0.0, 0.0) for kind in self._kinds]
             for source, suffix in (("cold", ""), ("warm", _WARM))
         }
         latencies = [self._times[_key_of(selection)] for selection in fitted]
-        self.correction = fit(counts, self._isolated, latencies, overhead=self._times[_EMPTY_KEY])
-        self._corrected = self.correction.amounts(self._isolated[self.correction.source])
+        self.correction = fit(counts, isolated, latencies, overhead=self._times[_EMPTY_KEY])
+        self._corrected = self.correction.amounts_ms
 
     def amounts(self) -> dict[Condition, float]:
         """Return what is due under each condition, in milliseconds."""

@@ -138,6 +138,7 @@ class Profile:
             "correction": {
                 "intercept": fitted.intercept_ms,
                 "slope": fitted.slope,
+                "beside": fitted.beside_ms,
                 "source": fitted.source,
                 "strength": fitted.strength if fitted.strength < float("inf") else None,
                 "errors": fitted.errors,
