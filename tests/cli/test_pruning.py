@@ -176,7 +176,7 @@ def test_a_selection_that_does_not_fit_is_an_error(arguments: list[str], message
         (b"[]", "a selection must be a JSON object"),
         (b'{"pool": true}', "true is no branch"),
         (b'{"poll": "skip"}', "pool 'poll' is not in the model"),
-        (b"\xff\xfe", "can't decode"),
+        (b"\xff\xfe", "it is no UTF-8 text"),
     ],
 )
 def test_a_selection_file_that_is_none_is_an_error_that_names_it(
