@@ -185,6 +185,6 @@ def test_a_selection_file_that_is_none_is_an_error_that_names_it(
     path = tmp_path / "chosen.json"
     path.write_bytes(content)
     found = error("prune", flat, "--selection", path)
-    assert found.startswith(f"error: '{path}': ")
+    assert found.startswith(f"error: '{path}'")
     assert message in found
     assert "cannot be read: No such file or directory" in error("prune", flat, "--selection", tmp_path / "none.json")
