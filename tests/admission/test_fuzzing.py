@@ -15,11 +15,11 @@ from tests.mutations import mutant, seeds
 
 
 def test_mutated_models_end_every_verb_in_an_answer_or_one_line() -> None:
-    findings, codes = fuzz.fuzz(0, 120)
+    findings, codes = fuzz.fuzz(0, 80)
     assert findings == []
-    assert sum(codes.values()) == 120 * len(fuzz.VERBS)
+    assert sum(codes.values()) == 80 * len(fuzz.VERBS)
     for verb in fuzz.VERBS:
-        assert codes[f"{verb}: 2"] > 50
+        assert codes[f"{verb}: 2"] > 30
         assert codes[f"{verb}: 0"] > 0
 
 

@@ -176,7 +176,7 @@ def test_a_selection_that_does_not_fit_is_an_error(arguments: list[str], message
         (b"[]", "a selection must be a JSON object"),
         (b'{"pool": true}', "true is no branch"),
         (b'{"poll": "skip"}', "pool 'poll' is not in the model"),
-        (b"\xff\xfe", "can't decode"),
+        (b"\xff\xfe", "it is no UTF-8 text"),
     ],
 )
 def test_a_selection_file_that_is_none_is_an_error_that_names_it(
@@ -185,6 +185,6 @@ def test_a_selection_file_that_is_none_is_an_error_that_names_it(
     path = tmp_path / "chosen.json"
     path.write_bytes(content)
     found = error("prune", flat, "--selection", path)
-    assert found.startswith(f"error: '{path}': ")
+    assert found.startswith(f"error: '{path}'")
     assert message in found
     assert "cannot be read: No such file or directory" in error("prune", flat, "--selection", tmp_path / "none.json")
