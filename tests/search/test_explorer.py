@@ -161,22 +161,16 @@ def test_a_worker_that_is_killed_loses_the_trial_that_it_was_doing_and_nothing_e
     (tmp_path / "loss.py").write_text(LOSS.format(pause=0.15))
     place = str(tmp_path / "study.log")
     with subprocess.Popen(command(evaluation, place, "--trials", 24, "--jobs", 2), stdout=subprocess.PIPE) as program:
-        victim = None
-        while victim is None and program.poll() is None:
-            time.sleep(0.05)
-            victim = running(place)
-        assert victim is not None
-        os.kill(victim[1], signal.SIGKILL)
+        victim, pid = stop_one(place, program)
+        os.kill(pid, signal.SIGKILL)
         output, _ = program.communicate(timeout=60)
     assert program.returncode == 0
     record = json.loads(output)
     trials = trials_of(place, "chain")
     assert record["measured"] >= 24
     assert record["lost"] == 1
-    assert [trial.number for trial in trials if trial.state == TrialState.FAIL] == [victim[0]]
-    assert all(
-        trial.state in (TrialState.COMPLETE, TrialState.WAITING) for trial in trials if trial.number != victim[0]
-    )
+    assert [trial.number for trial in trials if trial.state == TrialState.FAIL] == [victim]
+    assert all(trial.state in (TrialState.COMPLETE, TrialState.WAITING) for trial in trials if trial.number != victim)
     pids = {trial.user_attrs["process"]["pid"] for trial in trials if "process" in trial.user_attrs}
     assert len(pids) == 2
 
@@ -185,8 +179,7 @@ def test_a_search_whose_process_was_killed_goes_on_without_its_trial(evaluation:
     (tmp_path / "loss.py").write_text(LOSS.format(pause=0.15))
     place = str(tmp_path / "study.log")
     with subprocess.Popen(command(evaluation, place, "--trials", 24), stderr=subprocess.DEVNULL) as program:
-        while running(place) is None:
-            time.sleep(0.05)
+        stop_one(place, program)
         program.kill()
     assert [trial.state for trial in trials_of(place, "chain")].count(TrialState.RUNNING) == 1
     (tmp_path / "loss.py").write_text(LOSS.format(pause=0))
@@ -204,7 +197,8 @@ def test_the_processes_of_a_search_end_with_it_however_it_ends(evaluation: Evalu
             time.sleep(0.05)
         program.kill()
         program.communicate(timeout=60)  # comes to an end when the last process has closed its end
-    assert explore(Exploration(evaluation, storage=place, study="chain"), trials=1).lost >= 1  # nobody is alive
+    explore(Exploration(evaluation, storage=place, study="chain"), trials=1)
+    assert TrialState.RUNNING not in [trial.state for trial in trials_of(place, "chain") if trial.user_attrs]
 
 
 def test_weights_that_the_graph_computes_are_no_obstacle(evaluation: Evaluation) -> None:
@@ -234,6 +228,20 @@ def running(place: str) -> tuple[int, int] | None:
         if trial.state == TrialState.RUNNING and len(trial.params) == 5 and "process" in trial.user_attrs:
             return trial.number, trial.user_attrs["process"]["pid"]
     return None
+
+
+def stop_one(place: str, program: subprocess.Popen[bytes]) -> tuple[int, int]:
+    """Stop a process in the middle of a trial, and return the number of the trial and the process."""
+    while program.poll() is None:
+        time.sleep(0.05)
+        found = running(place)
+        if found is None:
+            continue
+        os.kill(found[1], signal.SIGSTOP)
+        if trials_of(place, "chain")[found[0]].state == TrialState.RUNNING:
+            return found
+        os.kill(found[1], signal.SIGCONT)  # it had just come to its end
+    raise AssertionError("the search came to its end before a trial was seen")
 
 
 def test_what_a_worker_finds_wrong_ends_the_search(evaluation: Evaluation, tmp_path: Path) -> None:
