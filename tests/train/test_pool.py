@@ -7,17 +7,7 @@ from torch import Tensor, nn
 
 from supernet_onnx import SuperNet, SuperNetModule
 from supernet_onnx.errors import PoolError, SelectionError
-
-
-class Scale(nn.Module):
-    def __init__(self, by: float) -> None:
-        super().__init__()
-        self.by = by
-        self.calls = 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.calls += 1
-        return x * self.by
+from tests.modes import Scale
 
 
 class Apply(nn.Module):
