@@ -41,6 +41,7 @@ def program(path: Path, log: Path, prepare: Callable[[], None]) -> int:
             os.dup2(file.fileno(), 2)
             sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115  pytest's own is no descriptor
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background ignore it
             prepare()
             code = 1
             with contextlib.suppress(SystemExit):
