@@ -38,6 +38,7 @@ LARGEST: Final = FOLDER / "digits.largest.onnx"
 FINETUNED: Final = FOLDER / "digits.finetuned.onnx"
 COSTS: Final = FOLDER / "cost.json"
 TIMES: Final = FOLDER / "bench.json"
+VALIDATION: Final = FOLDER / "validation.npz"
 PICTURE: Final = FOLDER / "weights.png"
 FRONT: Final = FOLDER / "front.json"
 PAGE: Final = FOLDER / "digits.report.html"
@@ -79,6 +80,8 @@ def train_and_export(data: digits.Data) -> Accuracies:
     draw(history, PICTURE)
     net.export_onnx(SUPERNET)
     print(f"the supernet: {SUPERNET}")
+    images, labels = (tensor.numpy() for tensor in data.validation)
+    np.savez(VALIDATION, images=images, labels=labels)
 
     mixture = digits.accuracy(net, data.test)
     chosen = net.export()
@@ -137,6 +140,7 @@ def summarize(torch_says: Accuracies, data: digits.Data) -> None:
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
     print(f"latency    median for one image, 1 thread, {where['processor']}; {versions}")
     print(f"accuracy   on {len(data.test[1])} test images in onnxruntime; PyTorch {torch.__version__} gives the same")
+    print(f"data       {VALIDATION}: the validation images, for score and search")
     print(f"picture    {PICTURE}: how the branch weights moved")
     print(f"as JSON    {COSTS}, {TIMES}")
     print(f"page       {PAGE}: open it in a browser")
