@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SIZES = (5_000, 10_000, 20_000, 50_000)
 LIMIT = 40.0  # times parse + serialize, at the largest size
-GROWTH = 2.0  # of the time for each node, from the smallest size, which fits a cache, to the largest; 10 is quadratic
+GROWTH = 1.35  # of the time for each node, from the smallest to the largest size; noise included
 BRANCHES = 3
 DEPTH = 8  # nodes in a branch, a weight for every second one
 

@@ -92,8 +92,11 @@ def pareto(
     Each point is an exact choice under limits. The score is what prune --budget maximizes. With --from, the points
     are those of a front that search or pareto wrote.
     """
-    if source is not None and (names or points is not None or pairs or selection_file or demands):
-        raise click.UsageError("--from takes a front as it is; leave out --metric, --points, --select and budgets")
+    demanded = demands or demands.modules or demands.tables
+    if source is not None and (names or points is not None or pairs or selection_file or demanded):
+        raise click.UsageError(
+            "--from takes a front as it is; leave out --metric, --points, --select, budgets and costs"
+        )
     if folder is not None and top is None:
         raise click.UsageError("--folder is where --top K writes subnets; give both")
     if (calibration.file is not None or calibration.folds) and top is None:
@@ -105,7 +108,7 @@ def pareto(
     options.check_dims([graph], dims)
     if not graph.pools:
         raise MarkError(f"'{file}' has no pools, so there is nothing to choose; export it with SuperNet.export_onnx")
-    read = [file, source, selection_file, demands.scores_file, calibration.file]
+    read = [file, source, selection_file, demands.scores_file, calibration.file, *demands.tables]
     folder = _folder(file, folder) if top is not None else None
     names = names or ("params",)
     known = read_front(source, graph) if source is not None else None

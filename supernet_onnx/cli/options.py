@@ -389,7 +389,7 @@ def check_targets(
         if not force:
             storage.refuse_overwrite(path, taken)
     if len({path.resolve() for path in targets}) < len(targets):
-        raise OutputError(f"output '{targets[0]}' is named twice; give the selection a file of its own")
+        raise OutputError(f"output '{targets[0]}' is named twice; give each output a file of its own")
 
 
 def _dims(context: click.Context, parameter: click.Parameter, pairs: Sequence[str]) -> dict[str, int]:

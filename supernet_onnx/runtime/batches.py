@@ -66,6 +66,8 @@ class Batches:
         types = {value.name: type_of(value.type).dtype for value in graph.input}
         inputs = input_names(graph)
         self._names = inputs if target is None else [*inputs, target]
+        if target in inputs:
+            raise RunError(f"'{target}' is an input of the model, so it cannot hold the targets; name another array")
         there = _names_in(path)
         for name in self._names:
             if name not in there:

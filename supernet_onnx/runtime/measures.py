@@ -68,6 +68,8 @@ def _logits_and_labels(outputs: Mapping[str, Value], targets: Array) -> tuple[Ar
     labels = targets.reshape(len(targets), *targets.shape[2:]) if targets.shape[1:2] == (1,) else targets
     if labels.dtype.kind not in "iu" or labels.shape != (len(logits), *logits.shape[2:]):
         raise ValueError(f"expected integer labels of the shape {[len(logits), *logits.shape[2:]]}")
+    if labels.size and not 0 <= labels.min() <= labels.max() < logits.shape[1]:
+        raise ValueError(f"expected labels from 0 to {logits.shape[1] - 1}, found {labels.min()} to {labels.max()}")
     flat = np.moveaxis(logits, 1, -1).reshape(-1, logits.shape[1])
     return flat, labels.reshape(-1)
 
@@ -84,6 +86,8 @@ def _cross_entropy(outputs: Mapping[str, Value], targets: Array) -> float:
 def _accuracy(outputs: Mapping[str, Value], targets: Array) -> float:
     """Return the share of samples whose largest logit is that of the label."""
     logits, labels = _logits_and_labels(outputs, targets)
+    if np.isnan(logits).any():
+        return math.nan  # argmax would take it for the largest
     return float((logits.argmax(1) == labels).mean())
 
 

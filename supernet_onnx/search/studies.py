@@ -74,10 +74,23 @@ def _open(place: str | None) -> BaseStorage:
         return InMemoryStorage()
     with _translated(place):
         if "://" not in place:
+            _refuse_other_files(place)
             return JournalStorage(_Journal(place))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the heartbeat
             return RDBStorage(place, heartbeat_interval=_HEARTBEAT_S, grace_period=3 * _HEARTBEAT_S)
+
+
+def _refuse_other_files(place: str) -> None:
+    """Refuse a file that is no journal, for entries would be added to it.
+
+    Raises:
+        ValueError: It is none.
+    """
+    with contextlib.suppress(FileNotFoundError), open(place, "rb") as file:
+        first = file.readline(1 << 16)
+        if first and not first.startswith(b'{"op_code":'):
+            raise ValueError("it is no journal of a study; name another file, or one that is not there yet")
 
 
 def open_study(

@@ -118,7 +118,13 @@ def test_what_excludes_each_other_is_said(flat: Path, plain: Path, tmp_path: Pat
     source = tmp_path / "front.json"
     assert "'front.txt' ends in none of .json, .csv, .png" in error("pareto", flat, "-o", "front.txt")
     record("pareto", flat, "-o", source)
-    for flags in (["--metric", "macs"], ["--points", 3], ["--select", "pool=skip"], ["--budget", "params=1k"]):
+    for flags in (
+        ["--metric", "macs"],
+        ["--points", 3],
+        ["--select", "pool=skip"],
+        ["--budget", "params=1k"],
+        ["--cost-module", "c.py"],
+    ):
         assert "--from takes a front as it is" in error("pareto", flat, "--from", source, *flags)
     assert "give both" in error("pareto", flat, "--folder", tmp_path)
     assert "give it, too" in error("pareto", flat, "--fold")

@@ -89,6 +89,8 @@ def test_targets_of_any_type_come_along_and_are_found_where_they_are_the_only_ot
         find_target(tmp_path / "d.npz", GRAPH)
     with pytest.raises(RunError, match="lacks the target 'c'"):
         Batches(tmp_path / "d.npz", GRAPH, size=2, target="c")
+    with pytest.raises(RunError, match="'x' is an input of the model, so it cannot hold the targets"):
+        Batches(tmp_path / "d.npz", GRAPH, size=2, target="x")
     np.savez(tmp_path / "d.npz", k=K, x=X)
     with pytest.raises(RunError, match="holds nothing beside the inputs; save the targets in it, too"):
         find_target(tmp_path / "d.npz", GRAPH)

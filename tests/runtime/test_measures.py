@@ -33,13 +33,19 @@ def test_pixels_count_as_samples() -> None:
     assert MEASURES["accuracy"].of({"y": logits}, labels[:, None]) == 39 / 40
 
 
+def test_the_accuracy_of_outputs_that_are_no_numbers_is_an_error() -> None:
+    with pytest.raises(RunError, match="is nan on a batch"):
+        MEASURES["accuracy"].of({"y": LOGITS * np.nan}, np.array([1, 1]))
+
+
 @pytest.mark.parametrize(
     ("logits", "labels", "message"),
     [
         (LOGITS[:, 0], np.array([1, 1]), r"outputs 'y' float32\[2\] .* expected logits \(N, C, ...\)"),
         (LOGITS, np.array([1.0, 1.0]), r"expected integer labels of the shape \[2\]"),
         (LOGITS, np.array([1, 1, 1]), r"targets int64\[3\]: ValueError: expected integer labels of the shape \[2\]"),
-        (LOGITS, np.array([1, 3]), "IndexError"),
+        (LOGITS, np.array([1, 3]), "expected labels from 0 to 2, found 1 to 3"),
+        (LOGITS, np.array([-1, 1]), "expected labels from 0 to 2, found -1 to 1"),
         (LOGITS * np.nan, np.array([1, 1]), "is nan on a batch; a finite number was expected"),
     ],
 )

@@ -253,6 +253,13 @@ def test_what_a_worker_finds_wrong_ends_the_search(evaluation: Evaluation, tmp_p
         explore(Exploration(evaluation), trials=4, jobs=2)
 
 
+def test_a_file_that_is_no_journal_stays_as_it_is(evaluation: Evaluation, tmp_path: Path) -> None:
+    (place := tmp_path / "notes.json").write_text('{"a":')
+    with pytest.raises(RunError, match="it is no journal of a study"):
+        explore(Exploration(evaluation, storage=str(place)), trials=2)
+    assert place.read_text() == '{"a":'
+
+
 def test_a_storage_that_cannot_be_opened_is_an_error(evaluation: Evaluation, tmp_path: Path) -> None:
     for place in (str(tmp_path / "none" / "study.log"), "nonesuch://x/y", f"sqlite:///{tmp_path}/none/x.db"):
         with pytest.raises(RunError, match="cannot be opened"):
