@@ -70,16 +70,15 @@ class Demands:
         Raises:
             click.BadParameter: A budget is none, or of no metric.
         """
-        budgets: dict[str, str] = {}
-        metrics = []
-        for text in self.budgets:
-            name, equals, amount = text.rpartition("=")
+        split = [text.rpartition("=") for text in self.budgets]
+        for text, (_, equals, _) in zip(self.budgets, split, strict=True):
             if not equals:
                 raise _bad_budget(f"'{text}' is no budget; expected METRIC=AMOUNT, for example params=50k or size=60%")
-            (metric,) = options.metrics([name], self.modules, self.tables, flag="--budget")
+        metrics = options.find_metrics((name for name, _, _ in split), self.modules, self.tables, flag="--budget")
+        budgets: dict[str, str] = {}
+        for metric, (_, _, amount) in zip(metrics, split, strict=True):
             if budgets.setdefault(metric.name, amount) != amount:
                 raise _bad_budget(f"'{metric.name}' has two budgets, {budgets[metric.name]} and {amount}")
-            metrics.append(metric)
         return budgets, list({metric.name: metric for metric in metrics}.values())
 
     def scores(self) -> Scores | None:
@@ -94,12 +93,8 @@ class Demands:
 
         if self.scores_file is None:
             return None
-        try:
+        with options.reading(self.scores_file, BudgetError):
             return scores_from_json(storage.read_text(self.scores_file))
-        except OSError as error:
-            raise BudgetError(f"'{self.scores_file}' cannot be read: {error.strerror}") from error
-        except BudgetError as error:
-            raise BudgetError(f"'{self.scores_file}': {error}") from error
 
 
 def budgeting(command: Callable[..., R]) -> Callable[..., R]:
@@ -116,15 +111,7 @@ def budgeting(command: Callable[..., R]) -> Callable[..., R]:
     ) -> R:
         return command(*args, demands=Demands(budgets, scores_file, modules, tables), **kwargs)
 
-    added = options.cost_tables(bundled)
-    added = click.option(
-        "--cost-module",
-        "modules",
-        type=options.PATH,
-        multiple=True,
-        metavar="FILE.py",
-        help="Run a Python file; --budget then knows each CostSpec in it. Repeatable.",
-    )(added)
+    added = options.cost_sources(bundled, flag="--budget")
     added = click.option(
         "--scores",
         "scores_file",

@@ -19,21 +19,13 @@ R = TypeVar("R")
 
 def counting(command: Callable[P, R]) -> Callable[P, R]:
     """Add ``--metric``, ``--cost-module``, ``--cost-table``, ``--unknown``; ``options.metrics`` finds them."""
-    command = options.cost_tables(command)
+    command = options.cost_sources(command, flag="--metric")
     command = click.option(
         "--unknown",
         type=click.Choice(["error", "free"]),
         default="error",
         show_default=True,
         help="What becomes of an operator that a metric cannot count.",
-    )(command)
-    command = click.option(
-        "--cost-module",
-        "modules",
-        type=options.PATH,
-        multiple=True,
-        metavar="FILE.py",
-        help="Run a Python file; --metric then knows each CostSpec in it. Repeatable.",
     )(command)
     return click.option(
         "--metric",

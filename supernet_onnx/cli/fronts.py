@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 import click
 
@@ -13,7 +13,7 @@ from supernet_onnx.cli.recalibrating import recalibrating
 from supernet_onnx.errors import MarkError, ModelError, SelectionError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from supernet_onnx.cli.budgeting import Demands
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from supernet_onnx.search import Front
     from supernet_onnx.supergraph import SuperGraph
 
-__all__ = ["check_outputs", "pareto", "read_front", "render"]
+__all__ = ["check_outputs", "pareto", "read_front", "render", "writing"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _POINTS: Final = 20
 _ALL: Final = "all"
@@ -35,6 +38,19 @@ def _count(context: click.Context, parameter: click.Parameter, text: str | None)
     if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise click.BadParameter(f"'{text}' is neither a number of at least 1 nor '{_ALL}'", context, parameter)
     return int(text)
+
+
+def writing(command: Callable[P, R]) -> Callable[P, R]:
+    """Add ``--output``, for ``check_outputs`` and ``render``."""
+    return click.option(
+        "-o",
+        "--output",
+        "outputs",
+        type=options.PATH,
+        multiple=True,
+        metavar="OUT",
+        help="Write the front: .json, .csv, or a picture, .png. Repeatable.",
+    )(command)
 
 
 @click.command()
@@ -55,15 +71,7 @@ def _count(context: click.Context, parameter: click.Parameter, text: str | None)
 @options.selecting
 @budgeting
 @click.option("--from", "source", type=options.PATH, metavar="F.json", help="Take this front instead of a sweep.")
-@click.option(
-    "-o",
-    "--output",
-    "outputs",
-    type=options.PATH,
-    multiple=True,
-    metavar="OUT",
-    help="Write the front: .json, .csv, or a picture, .png. Repeatable.",
-)
+@writing
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="Write the subnets of the K points of most score.")
 @click.option("--folder", type=options.PATH, metavar="DIR", help="Where to; NAME.top beside FILE if left out.")
 @recalibrating
@@ -197,14 +205,13 @@ def read_front(source: Path, graph: SuperGraph) -> Front:
     """
     from supernet_onnx import search, storage
 
-    try:
+    with options.reading(source, ModelError):
         front = search.front_from_json(storage.read_text(source))
-        for point in front.points:
-            search.selection_of(graph, point)
-    except OSError as error:
-        raise ModelError(f"'{source}' cannot be read: {error.strerror}") from error
-    except (ModelError, SelectionError) as error:
-        raise ModelError(f"'{source}': {error}") from error
+        try:
+            for point in front.points:
+                search.selection_of(graph, point)
+        except SelectionError as error:
+            raise ModelError(str(error)) from error
     return search.nondominated(front.model, front.metrics, front.points, complete=front.complete, note=front.note)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from supernet_onnx.admission import Limits
     from supernet_onnx.cost import Metric, Metrics
+    from supernet_onnx.errors import SuperNetError
     from supernet_onnx.selection import Selection
     from supernet_onnx.supergraph import SuperGraph
 
@@ -28,13 +30,15 @@ __all__ = [
     "choose",
     "choose_or_first",
     "common",
-    "cost_tables",
+    "cost_sources",
     "dims",
+    "find_metrics",
     "gate",
     "inputs",
     "limits",
     "metrics",
     "read",
+    "reading",
     "selecting",
     "shapes",
     "sizes",
@@ -201,15 +205,23 @@ def sizes(command: Callable[P, R]) -> Callable[P, R]:
     return dims(shapes(command))
 
 
-def cost_tables(command: Callable[P, R]) -> Callable[P, R]:
-    """Add ``--cost-table``."""
-    return click.option(
+def cost_sources(command: Callable[P, R], *, flag: str) -> Callable[P, R]:
+    """Add ``--cost-module`` and ``--cost-table``, where ``flag`` finds more metrics than those of the package."""
+    command = click.option(
         "--cost-table",
         "tables",
         type=PATH,
         multiple=True,
         metavar="F.json",
         help="Take what profile measured for this model as a metric, too: latency. Repeatable.",
+    )(command)
+    return click.option(
+        "--cost-module",
+        "modules",
+        type=PATH,
+        multiple=True,
+        metavar="FILE.py",
+        help=f"Run a Python file; {flag} then knows each CostSpec in it. Repeatable.",
     )(command)
 
 
@@ -276,20 +288,38 @@ def choices(supergraph: SuperGraph, pairs: Sequence[str], selection_file: Path |
     if selection_file is None:
         selection.find(supergraph, chosen)
         return chosen
-    try:
+    with reading(selection_file, SelectionError):
         chosen = {**selection.from_json(storage.read_text(selection_file)), **chosen}
         selection.find(supergraph, chosen)
-        return chosen
+    return chosen
+
+
+@contextlib.contextmanager
+def reading(file: Path, kind: type[SuperNetError]) -> Iterator[None]:
+    """Name a text file in the errors of reading it: those of the system, and those of a kind that say what is wrong.
+
+    Raises:
+        SuperNetError: Of that kind.
+    """
+    try:
+        yield
     except OSError as error:
-        raise SelectionError(f"'{selection_file}' cannot be read: {error.strerror}") from error
-    except SelectionError as error:
-        raise SelectionError(f"'{selection_file}': {error}") from error
+        raise kind(f"'{file}' cannot be read: {error.strerror}") from error
+    except kind as error:
+        raise kind(f"'{file}': {error}") from error
 
 
 def metrics(
     texts: Iterable[str], modules: Iterable[Path] = (), tables: Iterable[Path] = (), *, flag: str = "--metric"
 ) -> list[Metric]:
-    """Find the metrics that a flag asks for, each once: ``NAME``, or ``NAME:SETTING=BITS,...`` for bit widths.
+    """Find the metrics that a flag asks for, each once; as ``find_metrics``."""
+    return list({metric.name: metric for metric in find_metrics(texts, modules, tables, flag=flag)}.values())
+
+
+def find_metrics(
+    texts: Iterable[str], modules: Iterable[Path] = (), tables: Iterable[Path] = (), *, flag: str = "--metric"
+) -> list[Metric]:
+    """Find the metric of each text: ``NAME``, or ``NAME:SETTING=BITS,...`` for bit widths.
 
     Args:
         texts: What was asked for.
@@ -304,7 +334,7 @@ def metrics(
     from supernet_onnx import cost
 
     known = cost.Metrics(modules, tables)
-    return list({metric.name: metric for metric in (_metric(text, known, flag) for text in texts)}.values())
+    return [_metric(text, known, flag) for text in texts]
 
 
 def _metric(text: str, known: Metrics, flag: str) -> Metric:

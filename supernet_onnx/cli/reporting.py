@@ -146,9 +146,5 @@ def _read(file: Path | None, read: Callable[[str], T]) -> T | None:
 
     if file is None:
         return None
-    try:
+    with options.reading(file, ReportError):
         return read(storage.read_text(file))
-    except OSError as error:
-        raise ReportError(f"'{file}' cannot be read: {error.strerror}") from error
-    except ReportError as error:
-        raise ReportError(f"'{file}': {error}") from error

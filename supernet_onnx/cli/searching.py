@@ -8,7 +8,7 @@ import click
 
 from supernet_onnx.cli import options
 from supernet_onnx.cli.budgeting import budgeting
-from supernet_onnx.cli.fronts import check_outputs, render
+from supernet_onnx.cli.fronts import check_outputs, render, writing
 from supernet_onnx.cli.measuring import measuring
 from supernet_onnx.cli.output import muted, progress, show
 from supernet_onnx.errors import MarkError
@@ -65,15 +65,7 @@ __all__ = ["search"]
     help="What proposes selections.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the sampler.")
-@click.option(
-    "-o",
-    "--output",
-    "outputs",
-    type=options.PATH,
-    multiple=True,
-    metavar="OUT",
-    help="Write the front: .json, .csv, or a picture, .png. Repeatable.",
-)
+@writing
 @options.dims
 @click.option("--force", is_flag=True, help="Replace a file that is also read.")
 @options.common
