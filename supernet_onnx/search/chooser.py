@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal, Unpack
 from supernet_onnx.cost import Given, Metrics
 from supernet_onnx.errors import BudgetError, InfeasibleError, MarkError
 from supernet_onnx.search.budgets import Budget, limit_of
-from supernet_onnx.search.program import add_up
 from supernet_onnx.search.reachable import explain
 from supernet_onnx.search.scoring import score_pools
 from supernet_onnx.search.space import Space
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
     from supernet_onnx.cost import CostTable, Metric
     from supernet_onnx.diagram import Number
-    from supernet_onnx.search.program import Program
     from supernet_onnx.search.scoring import Scores
     from supernet_onnx.selection import Selection
     from supernet_onnx.supergraph import SuperGraph
@@ -169,7 +167,8 @@ class Chooser:
         """
         space, pinned = self._space, find(self._supergraph, pins or {})
         scoring = score_pools(space.pools, scores, pinned=frozenset(pins or {}))
-        program = self._program(limits, pinned)
+        program = space.pinned(pinned)
+        space.limit(program, limits)
         found = space.best(program, space.gain(scoring.of), limits, time_limit_s=time_limit_s)
         if found is None:
             return None
@@ -189,14 +188,4 @@ class Chooser:
         self, metric: str, limits: Mapping[str, Number], *, pins: Mapping[str, int | str] | None = None
     ) -> Number | None:
         """Return the smallest amount of a metric that a selection within limits and pins costs; None without any."""
-        space = self._space
-        program = self._program(limits, find(self._supergraph, pins or {}))
-        found = space.best(program, add_up((space.cost(program, metric), -1.0)), limits)
-        return None if found is None else space.spent(found.choices, [metric])[metric]
-
-    def _program(self, limits: Mapping[str, Number], pinned: Mapping[int, int]) -> Program:
-        program = self._space.program.fork()
-        for level, index in pinned.items():
-            program.pin(level, index)
-        self._space.limit(program, limits)
-        return program
+        return self._space.smallest(metric, limits, find(self._supergraph, pins or {}))

@@ -222,7 +222,7 @@ class Explorer:
 
     def _try(self, trial: optuna.Trial) -> tuple[float, ...]:
         """Propose a selection, and return its costs and what it measures."""
-        trial.set_user_attr("process", studies.this_process())
+        studies.sign(trial)
         for level, pool in enumerate(self._evaluator.supergraph.pools):
             names = [branch.name for branch in pool.branches]
             trial.suggest_categorical(pool.name, [names[self._pins[level]]] if level in self._pins else names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from supernet_onnx.search.program import Linear, Program, add_up
+from supernet_onnx.search.program import Linear, add_up
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,14 +42,13 @@ def explain(space: Space, limits: Limits, pinned: Mapping[int, int]) -> str:
 
 
 def _smallest(space: Space, name: str, pinned: Mapping[int, int]) -> Number:
-    program = _pinned(space, pinned)
-    found = program.maximize(add_up((space.cost(program, name), -1.0)))
-    assert found is not None
-    return space.spent(found.choices, [name])[name]
+    amount = space.smallest(name, {}, pinned)
+    assert amount is not None
+    return amount
 
 
 def _together(space: Space, limits: Limits, pinned: Mapping[int, int]) -> dict[str, Number]:
-    program = _pinned(space, pinned)
+    program = space.pinned(pinned)
     excess = program.column(1.0)
     space.limit(program, limits, excess=excess)
     found = program.maximize(add_up((excess, -1.0)))
@@ -61,13 +60,6 @@ def _is_feasible(space: Space, limits: Limits) -> bool:
     program = space.program.fork()
     space.limit(program, limits)
     return space.best(program, Linear(), limits) is not None
-
-
-def _pinned(space: Space, pinned: Mapping[int, int]) -> Program:
-    program = space.program.fork()
-    for level, index in pinned.items():
-        program.pin(level, index)
-    return program
 
 
 def _amount(space: Space, name: str, value: Number) -> str:

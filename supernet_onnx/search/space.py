@@ -82,6 +82,20 @@ class Space:
             program.at_most(add_up((addend, 1.0), (largest, -1.0)), 0.0)
         return largest
 
+    def pinned(self, pins: Mapping[int, int]) -> Program:
+        """Return a fork in which some pools, by their level, take a given branch."""
+        program = self.program.fork()
+        for level, index in pins.items():
+            program.pin(level, index)
+        return program
+
+    def smallest(self, name: str, limits: Limits, pins: Mapping[int, int]) -> Number | None:
+        """Return the smallest amount of a metric within limits and pins; None if no selection meets them."""
+        program = self.pinned(pins)
+        self.limit(program, limits)
+        found = self.best(program, add_up((self.cost(program, name), -1.0)), limits)
+        return None if found is None else self.spent(found.choices, [name])[name]
+
     def limit(self, program: Program, limits: Limits, *, excess: Linear | None = None) -> None:
         """Demand of a fork that costs are within limits.
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
-__all__ = ["Sampler", "complete", "fail_lost", "kept", "open_study", "this_process"]
+__all__ = ["Sampler", "complete", "fail_lost", "kept", "open_study", "sign"]
 
 Sampler: TypeAlias = Literal["nsga2", "random"]
 
@@ -143,9 +143,10 @@ def complete(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
-def this_process() -> dict[str, object]:
-    """Return what a trial notes of the process that does it."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
+def sign(trial: optuna.Trial) -> None:
+    """Note in a trial which process does it, for ``fail_lost``."""
+    process = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
+    trial.set_user_attr(_PROCESS, process)
 
 
 def fail_lost(study: optuna.Study) -> int:
