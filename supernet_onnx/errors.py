@@ -22,7 +22,10 @@ Misuse of the Python API is a ``ValueError`` or ``TypeError``; our own invariant
 A message is one line: where, what is, what was expected, the next step.
 """
 
+from typing import Final
+
 __all__ = [
+    "FAILURES",
     "BudgetError",
     "CheckFailedError",
     "CostError",
@@ -40,7 +43,20 @@ __all__ = [
     "SuperNetError",
     "UnknownOperatorError",
     "UnknownShapeError",
+    "in_one_line",
 ]
+
+
+FAILURES: Final = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError, RuntimeError,
+    SyntaxError, TypeError, ValueError,
+)  # fmt: skip
+"""What Python code of a user may raise, where it is run to be used: a metric or a loss of one's own."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """Write an error of somebody else's in one line, with its type."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 class SuperNetError(Exception):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from supernet_onnx.cost.measured import latency
 from supernet_onnx.cost.pricing import METRICS
 from supernet_onnx.cost.spec import CostSpec
-from supernet_onnx.errors import CostError
+from supernet_onnx.errors import FAILURES, CostError, in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,11 +29,6 @@ __all__ = ["GROUP", "Metrics"]
 
 GROUP: Final = "supernet_onnx.costs"
 """The entry point group."""
-
-_FAILURES: Final = (
-    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError, RuntimeError,
-    SyntaxError, TypeError, ValueError,
-)  # fmt: skip
 
 
 class Metrics:
@@ -92,8 +87,8 @@ def _defined(path: Path) -> Mapping[str, CostSpec]:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except _FAILURES as error:
-        raise CostError(f"cost module '{path}' cannot be run: {_told(error)}; mend it") from error
+    except FAILURES as error:
+        raise CostError(f"cost module '{path}' cannot be run: {in_one_line(error)}; mend it") from error
     found: dict[str, CostSpec] = {}
     for value in vars(module).values():
         if not isinstance(value, CostSpec) or METRICS.get(value.name) is value:
@@ -109,13 +104,9 @@ def _imported(point: EntryPoint) -> Metric:
     where = f"metric '{point.name}', entry point '{point.value}'"
     try:
         metric = point.load()
-    except _FAILURES as error:
-        raise CostError(f"{where}: cannot be imported: {_told(error)}; mend or remove its package") from error
+    except FAILURES as error:
+        raise CostError(f"{where}: cannot be imported: {in_one_line(error)}; mend or remove its package") from error
     if getattr(metric, "name", None) != point.name or not hasattr(metric, "bill"):
         raise CostError(f"{where}: is {metric!r}, expected a metric of that name, such as a CostSpec")
     found: Metric = metric
     return found
-
-
-def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -13,7 +13,7 @@ from supernet_onnx.cost.spec import Bill, Entry
 from supernet_onnx.cost.structure import Structure, structure_of
 from supernet_onnx.cost.table import decompose
 from supernet_onnx.diagram import ways
-from supernet_onnx.errors import CostError, ModelError, ShapeError
+from supernet_onnx.errors import CostError, ModelError, ShapeError, in_one_line
 from supernet_onnx.shapes import Bindings
 
 if TYPE_CHECKING:
@@ -142,8 +142,7 @@ def latency(path: Path | str) -> MeasuredCost:
     try:
         return _from_record(record, where)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        told = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise CostError(f"{where} is a damaged cost table ({told}); profile again") from error
+        raise CostError(f"{where} is a damaged cost table ({in_one_line(error)}); profile again") from error
 
 
 def amounts_record(pools: Sequence[Pool], amounts: Amounts) -> dict[str, object]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import numpy as np
 
-from supernet_onnx.errors import RunError
+from supernet_onnx.errors import FAILURES, RunError, in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,11 +21,6 @@ __all__ = ["MEASURES", "Measure", "find_measure"]
 
 Function: TypeAlias = "Callable[[Mapping[str, Value], Array], float]"
 """From the outputs by name, in their order, and the targets, to the mean over the samples of a batch."""
-
-_FAILURES: Final = (
-    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError, RuntimeError,
-    SyntaxError, TypeError, ValueError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +45,10 @@ class Measure:
         """
         try:
             value = float(self.function(outputs, targets))
-        except _FAILURES as error:
+        except FAILURES as error:
             shown = ", ".join(f"'{name}' {_kind(value)}" for name, value in outputs.items())
             raise RunError(
-                f"'{self.name}' fails on the outputs {shown} and the targets {_kind(targets)}: {_told(error)}"
+                f"'{self.name}' fails on the outputs {shown} and the targets {_kind(targets)}: {in_one_line(error)}"
             ) from error
         if not math.isfinite(value):
             raise RunError(f"'{self.name}' is {value} on a batch; a finite number was expected")
@@ -120,8 +115,8 @@ def find_measure(text: str) -> Measure:
     try:
         spec.loader.exec_module(module)
         function = getattr(module, name)
-    except _FAILURES as error:
-        raise RunError(f"'{text}' cannot be loaded: {_told(error)}; mend it") from error
+    except FAILURES as error:
+        raise RunError(f"'{text}' cannot be loaded: {in_one_line(error)}; mend it") from error
     if not callable(function):
         raise RunError(f"'{text}' is {function!r}, expected a function of outputs and targets")
     return Measure(name, "minimize", function)
@@ -129,7 +124,3 @@ def find_measure(text: str) -> Measure:
 
 def _kind(value: Value) -> str:
     return f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) else "(a sequence)"
-
-
-def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
