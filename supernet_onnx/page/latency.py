@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from supernet_onnx.cost.measured import FORMAT, VERSION
 from supernet_onnx.errors import ReportError
 from supernet_onnx.page.reading import check_header, field, number, parse
 from supernet_onnx.report import clean
@@ -18,10 +19,8 @@ if TYPE_CHECKING:
 
     from supernet_onnx.report.form import Json
 
-__all__ = ["FORMAT", "VERSION", "Latency", "Subnet", "latency_from_json"]
+__all__ = ["Latency", "Subnet", "latency_from_json"]
 
-FORMAT: Final = "supernet-onnx cost table"
-VERSION: Final = 1
 _NEAR: Final = 0.1
 
 

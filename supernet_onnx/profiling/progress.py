@@ -38,7 +38,7 @@ class Unfinished:
         if self.path is None:
             return {}
         try:
-            record = json.loads(self.path.read_text(encoding="utf-8"))
+            record = json.loads(storage.read_text(self.path))
         except (OSError, ValueError, RecursionError):  # not there, or not ours
             return {}
         if not isinstance(record, dict) or record.get("format") != _FORMAT:
