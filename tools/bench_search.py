@@ -1,6 +1,6 @@
 """Measure how a search speeds up with processes on one journal file, and what an evaluation takes.
 
-    python tools/bench_search.py [--trials 48] [--rounds 3] [--samples 512] [--model resnet8]
+    python -m tools.bench_search [--trials 48] [--rounds 3] [--samples 512] [--model resnet8]
 
 An untrained reference supernet with its BatchNorms, random images and labels. Each round runs every number of processes
 in turn, each on a study of its own; ratios are those of the medians. The time until all processes measure is left out.

@@ -8,7 +8,6 @@ For each reference supernet that is small enough, random budgets and scores; for
 from __future__ import annotations
 
 import argparse
-import importlib
 import math
 import os
 import platform
@@ -20,13 +19,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy
-import torch
 
-from supernet_onnx import SuperNet, read
+from supernet_onnx import read
 from supernet_onnx.cost import METRICS
 from supernet_onnx.errors import InfeasibleError
 from supernet_onnx.search import Chooser
 from supernet_onnx.selection import count, every
+from tools.references import export
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,16 +34,6 @@ if TYPE_CHECKING:
 
 NAMES = ("params", "macs", "size", "peak_memory")
 SMALL = 20_000  # selections
-
-
-def export(name: str, folder: Path) -> SuperGraph:
-    """Return a reference supernet as a file has it; one that is in the folder already is read."""
-    path = folder / f"{name}.onnx"
-    if not path.exists():
-        module = importlib.import_module(f"models.{name}")
-        torch.manual_seed(0)
-        SuperNet(module.build(), input_example=module.example_input()).export_onnx(path)
-    return read(path)
 
 
 def draw_budgets(chooser: Chooser, generator: random.Random, *, least: float) -> dict[str, float]:
@@ -123,7 +112,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         for name in ("dscnn", "resnet8", "proxyless"):
-            supergraph = export(name, folder)
+            supergraph = read(export(name, folder))
             small = count(supergraph) <= SMALL
             (compare if small else measure_large)(name, supergraph, arguments.draws if small else 50)
 

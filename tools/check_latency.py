@@ -1,6 +1,6 @@
 """Predict the latency of subnets that the profile has not seen, and compare with onnxruntime.
 
-    python tools/check_latency.py [MODEL ...] [--unseen 40] [--subnets 64] [--rounds 60] [--folder DIR]
+    python -m tools.check_latency [MODEL ...] [--unseen 40] [--subnets 64] [--rounds 60] [--folder DIR]
 
 For each reference supernet: a profile on one thread, and random subnets beside it that the fit does not see, in the
 same rounds: a machine that other programs use is faster or slower by several percent from minute to minute, which no
@@ -16,7 +16,6 @@ of at least 0.98. Exits with 1 if one is missed.
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import platform
 import sys
@@ -31,9 +30,10 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-from supernet_onnx import SuperNet, read
+from supernet_onnx import read
 from supernet_onnx.cost import macs, measure
 from supernet_onnx.profiling import Settings, profile
+from tools.references import export
 
 if TYPE_CHECKING:
     from supernet_onnx.profiling import Profile
@@ -66,16 +66,6 @@ def figures(predicted: Floats, measured: Floats) -> Figures:
     errors = np.abs(predicted / measured - 1)
     rank = float(stats.spearmanr(predicted, measured).statistic)
     return Figures(float(errors.mean()), float((errors <= 0.1).mean()), rank)
-
-
-def export(name: str, folder: Path) -> Path:
-    """Return the file of a reference supernet; one that is in the folder already is taken."""
-    path = folder / f"{name}.onnx"
-    if not path.exists():
-        module = importlib.import_module(f"models.{name}")
-        torch.manual_seed(0)
-        SuperNet(module.build(), input_example=module.example_input()).export_onnx(path)
-    return path
 
 
 def by_macs(supergraph: SuperGraph, found: Profile) -> Floats:
