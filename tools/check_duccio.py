@@ -1,9 +1,10 @@
 """Check that DUCCIO meets two targets at once, parameters and multiply-accumulates, on two reference supernets.
 
-``python -m tools.check_duccio [--epochs N] [--seeds N] [--share S] [--threads N]``. Each supernet is trained from each
-seed to tell random templates apart: an input is the template of its class under noise, so there is something to learn
-and nothing to download. The target for the parameters is that share of the way from the smallest to the largest subnet,
-the one for the macs a fifth less, so that both bind. Exit code 1 if a selection, by largest logits, is over a target.
+``python -m tools.check_duccio [--epochs N] [--seeds N] [--first N] [--share S] [--threads N]``. Each supernet is
+trained from each seed to tell random templates apart: an input is the template of its class under noise, so there is
+something to learn and nothing to download. The target for the parameters is that share of the way from the smallest to
+the largest subnet, the one for the macs a fifth less, so that both bind. Exit code 1 if a selection, by largest logits,
+is over a target.
 """
 
 from __future__ import annotations
@@ -100,6 +101,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0, help="the first of the seeds")
     parser.add_argument("--share", type=float, default=0.3)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
@@ -111,7 +113,7 @@ def main() -> int:
     results = [
         check(name, epochs=arguments.epochs, seed=seed, share=arguments.share)
         for name in MODELS
-        for seed in range(arguments.seeds)
+        for seed in range(arguments.first, arguments.first + arguments.seeds)
     ]
     print(f"{sum(results)} of {len(results)} searches met both targets")
     return 0 if all(results) else 1

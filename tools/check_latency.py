@@ -1,6 +1,6 @@
 """Predict the latency of subnets that the profile has not seen, and compare with onnxruntime.
 
-    python -m tools.check_latency [MODEL ...] [--unseen 40] [--subnets 64] [--rounds 60] [--folder DIR]
+    python -m tools.check_latency [MODEL ...] [--unseen 40] [--subnets 64] [--rounds 60] [--seed 0] [--folder DIR]
 
 For each reference supernet: a profile on one thread, and random subnets beside it that the fit does not see, in the
 same rounds: a machine that other programs use is faster or slower by several percent from minute to minute, which no
@@ -106,11 +106,12 @@ def main() -> None:
     parser.add_argument("--unseen", type=int, default=40, help="subnets to predict")
     parser.add_argument("--subnets", type=int, default=64, help="subnets to fit to")
     parser.add_argument("--rounds", type=int, default=60, help="how often each model runs")
+    parser.add_argument("--seed", type=int, default=0, help="decides which subnets are drawn")
     parser.add_argument("--folder", type=Path, help="keep exported models and profiles here")
     options = parser.parse_args()
     print(f"python {platform.python_version()}, onnxruntime {onnxruntime.__version__}, torch {torch.__version__}")
     print(f"{platform.machine()}, {os.cpu_count()} cores, one thread; load {os.getloadavg()[0]:.1f}", flush=True)
-    settings = Settings(rounds=options.rounds, subnets=options.subnets, unseen=options.unseen)
+    settings = Settings(rounds=options.rounds, subnets=options.subnets, unseen=options.unseen, seed=options.seed)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)

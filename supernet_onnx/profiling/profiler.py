@@ -66,6 +66,7 @@ class Settings:
         rounds: How often each model runs.
         subnets: How many whole subnets the correction is fitted to.
         unseen: How many more are measured to tell the error; None for a quarter as many.
+        seed: Decides which subnets are drawn.
     """
 
     threads: int = 1
@@ -76,6 +77,7 @@ class Settings:
     rounds: int = ROUNDS
     subnets: int = SUBNETS
     unseen: int | None = None
+    seed: int = 0
 
 
 def profile(
@@ -229,7 +231,7 @@ def _draw(supergraph: SuperGraph, settings: Settings) -> tuple[list[Selection], 
     if count(supergraph) <= number:
         return list(every(supergraph)), []
     fitted = dict.fromkeys(balanced_selections(supergraph, number))
-    drawn = sample(supergraph, seed=0)
+    drawn = sample(supergraph, seed=settings.seed)
     while len(fitted) < number:
         fitted[next(drawn)] = None
     unseen_number = number // _SEEN_FOR_UNSEEN if settings.unseen is None else settings.unseen
