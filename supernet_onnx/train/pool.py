@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from supernet_onnx.errors import PoolError, SelectionError
 from supernet_onnx.train import compiling, marking, outputs, sampling
+from supernet_onnx.train.branches import name_branches
 from supernet_onnx.train.distributed import whole
 from supernet_onnx.train.sampling import Draw, Gumbel, Hard, Sampling, Softmax
 
@@ -67,17 +68,12 @@ class SuperNetModule(nn.Module):
         hard_softmax: bool = False,
     ) -> None:
         super().__init__()
-        if isinstance(branches, Mapping | nn.ModuleDict):
-            names, modules = [str(name) for name in branches], list(branches.values())
-        else:
-            modules = list(branches)
-            names = _class_names(modules)
-        _check_branches(names, modules)
-        self.branches = nn.ModuleList(modules)
-        self.branch_names = tuple(names)
+        named = name_branches(branches)
+        self.branches = nn.ModuleList(named.values())
+        self.branch_names = tuple(named)
         self.name: str | None = None
-        self.alpha = nn.Parameter(torch.full((len(modules),), 1 / len(modules)))
-        self.register_buffer("scores", torch.full((len(modules),), -torch.inf))
+        self.alpha = nn.Parameter(torch.full((len(named),), 1 / len(named)))
+        self.register_buffer("scores", torch.full((len(named),), -torch.inf))
         self.sampling = _sampling_of(gumbel_softmax, hard_softmax)
         self._temperature = 1.0
         self._draws: sampling.Draws | None = None
@@ -295,31 +291,6 @@ def _sampling_of(gumbel: bool, hard: bool) -> Sampling:
 def _is_in_backward() -> bool:
     """Whether autograd is running this: activation checkpointing recomputes a forward."""
     return not torch.compiler.is_dynamo_compiling() and torch._C._current_graph_task_id() != -1
-
-
-def _class_names(modules: Iterable[nn.Module]) -> list[str]:
-    """Name branches by their classes, numbering the second and later of a class."""
-    names: list[str] = []
-    counts: dict[str, int] = {}
-    for module in modules:
-        name = type(module).__name__
-        count = counts.get(name, 0)
-        counts[name] = count + 1
-        names.append(f"{name}_{count}" if count else name)
-    return names
-
-
-def _check_branches(names: Sequence[str], modules: Sequence[object]) -> None:
-    if not modules:
-        raise PoolError("a pool needs at least one branch, none is given")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice or not all(names):
-        raise PoolError(
-            f"branch names must be unique and not empty; these are not: {', '.join(map(repr, twice or ['']))}"
-        )
-    for name, module in zip(names, modules, strict=True):
-        if not isinstance(module, nn.Module):
-            raise TypeError(f"branch '{name}' is a {type(module).__name__}, expected an nn.Module")
 
 
 def pools_of(model: nn.Module) -> Iterator[tuple[str, SuperNetModule]]:
