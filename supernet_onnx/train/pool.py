@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ from supernet_onnx.errors import PoolError, SelectionError
 from supernet_onnx.train import compiling, marking, outputs, sampling
 from supernet_onnx.train.branches import name_branches
 from supernet_onnx.train.distributed import whole
+from supernet_onnx.train.drawing import KEPT, is_in_backward, recall
 from supernet_onnx.train.sampling import Draw, Gumbel, Hard, Sampling, Softmax
 
 if TYPE_CHECKING:
@@ -78,6 +80,7 @@ class SuperNetModule(nn.Module):
         self._temperature = 1.0
         self._draws: sampling.Draws | None = None
         self._draw: Draw | None = None
+        self._drawn: deque[tuple[int, Draw]] = deque(maxlen=KEPT)
         self._fixed: int | None = None
         self._watch = sampling.Watch()
 
@@ -191,8 +194,11 @@ class SuperNetModule(nn.Module):
 
     def _current_draw(self) -> Draw:
         """Return the draw of the supernet's forward, also where its backward recomputes activations; else an own."""
-        if self._draw is not None and self._draws is not None and (self._draws.under_way or _is_in_backward()):
-            return self._draw
+        if self._draw is not None and self._draws is not None:
+            if self._draws.under_way:
+                return self._draw
+            if is_in_backward():
+                return recall(self._drawn)
         return self.sampling.draw_alone(self.alpha, self._temperature)
 
     def _mix(
@@ -286,11 +292,6 @@ def _sampling_of(gumbel: bool, hard: bool) -> Sampling:
     if gumbel:
         return Gumbel(hard=hard)
     return Hard() if hard else Softmax()
-
-
-def _is_in_backward() -> bool:
-    """Whether autograd is running this: activation checkpointing recomputes a forward."""
-    return not torch.compiler.is_dynamo_compiling() and torch._C._current_graph_task_id() != -1
 
 
 def pools_of(model: nn.Module) -> Iterator[tuple[str, SuperNetModule]]:

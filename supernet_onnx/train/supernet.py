@@ -16,7 +16,7 @@ from supernet_onnx.train import export
 from supernet_onnx.train.costs import Priced
 from supernet_onnx.train.decisions import PoolSummary
 from supernet_onnx.train.distributed import anchor, is_distributed
-from supernet_onnx.train.drawing import draw
+from supernet_onnx.train.drawing import draw, is_in_backward
 from supernet_onnx.train.example import make_example
 from supernet_onnx.train.extract import extract
 from supernet_onnx.train.parameters import Trained
@@ -90,8 +90,13 @@ class SuperNet(Priced, Trained):
         self.cost_specification = cost
 
     def forward(self, *args: object, **kwargs: object) -> object:
-        """Run the model on the arguments; pools that sample draw anew."""
+        """Run the model on the arguments; pools that sample draw anew, unless a backward recomputes activations.
+
+        Raises:
+            RuntimeError: They are recomputed by ``checkpoint(net, ..., use_reentrant=True)``.
+        """
         drawing = any(pool.training and pool.sampling.draws for pool in self._pools.values())
+        drawing = drawing and not is_in_backward(of_whole=True)
         if drawing:
             draw(self._draws, self._pools.values())
         try:

@@ -10,7 +10,6 @@ import pytest
 import torch
 from modes import DISCRETE, MODES, Convs, Linears, Scale, Scales, fresh, ran
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from supernet_onnx import SuperNet, SuperNetModule
 from supernet_onnx.errors import SelectionError
@@ -287,30 +286,6 @@ def test_a_model_called_directly_draws_from_torchs_generator(linears: SuperNet) 
             torch.manual_seed(seed)
             net.model(torch.ones(1, 4))
     assert record["outer"] == {0, 1, 2}
-
-
-@pytest.mark.parametrize("reentrant", [False, True])
-@pytest.mark.parametrize("name", MODES)
-def test_activation_checkpointing_recomputes_the_same_draw(linears: SuperNet, name: str, reentrant: bool) -> None:
-    class Checkpointed(nn.Module):
-        def __init__(self, inner: nn.Module) -> None:
-            super().__init__()
-            self.inner = inner
-
-        def forward(self, x: Tensor) -> object:
-            return checkpoint(self.inner, x, use_reentrant=reentrant)
-
-    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(2)).requires_grad_()
-    plain, recomputing = fresh(linears, name), fresh(linears, name)
-    recomputing.model.outer.branches[1] = Checkpointed(recomputing.model.outer.branches[1])
-    recomputing.model.last = Checkpointed(recomputing.model.last)
-    for _ in range(6):
-        for net in (plain, recomputing):
-            net.zero_grad()
-            net(x).pow(2).sum().backward()
-        for one, other in zip(plain.parameters(), recomputing.parameters(), strict=True):  # no gradient may be zeros
-            gradients = [torch.zeros_like(either) if either.grad is None else either.grad for either in (one, other)]
-            assert torch.equal(*gradients)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
