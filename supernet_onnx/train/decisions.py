@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypedDict
 
 import torch
@@ -11,8 +12,6 @@ from supernet_onnx.errors import SelectionError
 from supernet_onnx.selection import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
     from supernet_onnx.train.pool import SuperNetModule
@@ -76,6 +75,8 @@ class Deciding(nn.Module):
     def _find(self, selection: Mapping[str, str | int] | Selection) -> dict[SuperNetModule, int]:
         """Return the branches of the pools that a selection names; a pool need not be in the graph."""
         named = selection.as_dict() if isinstance(selection, Selection) else selection
+        if not isinstance(named, Mapping):
+            raise TypeError(f"a selection is a mapping of pools to branches, such as {self.selection()}, not {named!r}")
         for name in named:
             if name not in self._pools:
                 raise SelectionError(f"pool '{name}' is not in the model; its pools are: {', '.join(self._pools)}")

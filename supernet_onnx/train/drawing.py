@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
-from supernet_onnx.train.sampling import Chance, noise_of
+from supernet_onnx.train.sampling import Chance, Draw, noise_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from supernet_onnx.train.pool import SuperNetModule
-    from supernet_onnx.train.sampling import Draw, Draws
+    from supernet_onnx.train.sampling import Draws
 
-__all__ = ["KEPT", "draw", "is_in_backward", "recall"]
+__all__ = ["KEPT", "draw", "draw_alone", "is_in_backward", "recall", "weigh"]
 
 KEPT: Final = 256
 """How many forwards may draw before the backward of the first one."""
@@ -42,11 +42,52 @@ def draw(draws: Draws, pools: Iterable[SuperNetModule]) -> None:
     numbers = _on_host([logits for *_, logits in drawing])
     for (i, pool, logits), values in zip(drawing, numbers, strict=True):
         drawn = pool.sampling.draw(values, pool.temperature, Chance(random, draws.seed, draws.step, i))
+        _check(drawn, pool)
         # as a tensor, for torch.compile takes numbers for code
         pool._draw = replace(drawn, noise=noise_of(drawn, logits))
         pool._drawn.append((node, pool._draw))
     draws.step += 1
     draws.under_way = True
+
+
+def draw_alone(pool: SuperNetModule) -> Draw:
+    """Draw for a pool that is called outside of its supernet."""
+    drawn = pool.sampling.draw_alone(pool.alpha, pool.temperature)
+    _check(drawn, pool)
+    return drawn
+
+
+def _check(drawn: object, pool: SuperNetModule) -> None:
+    """Check what a way to sample drew, which may be of the user's own."""
+    if not isinstance(drawn, Draw):
+        raise TypeError(f"{pool.sampling}: draw returned {drawn!r}, expected a Draw")
+    if drawn.branches[-1] >= len(pool):
+        raise ValueError(
+            f"{pool.sampling}: draw took the branches {drawn.branches} of pool '{pool.name}', which has {len(pool)}; "
+            f"indices are from 0 to {len(pool) - 1}"
+        )
+
+
+def weigh(pool: SuperNetModule, drawn: Draw | None) -> Tensor | None:
+    """Return the weights of the branches that run, all without a draw; None where one runs and no logit is told.
+
+    Raises:
+        ValueError: The way to sample gives weights of another number, or none for branches that are to be mixed.
+    """
+    theta = pool.sampling.weights(pool.alpha, pool.temperature, drawn)
+    count = len(pool) if drawn is None else len(drawn.branches)
+    if theta is None:
+        if count > 1 and (drawn is None or drawn.taken is None):
+            raise ValueError(
+                f"{pool.sampling}: weights returned None for {count} branches of pool '{pool.name}' that are to be "
+                "mixed; return one weight for each, or draw one branch"
+            )
+    elif theta.shape != (count,):
+        raise ValueError(
+            f"{pool.sampling}: weights returned a tensor of shape {tuple(theta.shape)} for {count} branches of pool "
+            f"'{pool.name}' that run; return one weight for each, ({count},)"
+        )
+    return theta
 
 
 def is_in_backward(*, of_whole: bool = False) -> bool:

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from supernet_onnx.errors import PoolError, SelectionError
-from supernet_onnx.train import compiling, marking, outputs, sampling
+from supernet_onnx.train import compiling, drawing, marking, outputs, sampling
 from supernet_onnx.train.branches import name_branches
 from supernet_onnx.train.distributed import whole
-from supernet_onnx.train.drawing import KEPT, is_in_backward, recall
 from supernet_onnx.train.sampling import Draw, Gumbel, Hard, Sampling, Softmax
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class SuperNetModule(nn.Module):
         self._temperature = 1.0
         self._draws: sampling.Draws | None = None
         self._draw: Draw | None = None
-        self._drawn: deque[tuple[int, Draw]] = deque(maxlen=KEPT)
+        self._drawn: deque[tuple[int, Draw]] = deque(maxlen=drawing.KEPT)
         self._fixed: int | None = None
         self._watch = sampling.Watch()
 
@@ -178,7 +177,7 @@ class SuperNetModule(nn.Module):
         if not self.training:
             return self._mix(self.theta(), None, args, kwargs)
         draw = self._current_draw() if way.draws else None
-        return self._mix(way.weights(self.alpha, self._temperature, draw), draw, args, kwargs)
+        return self._mix(drawing.weigh(self, draw), draw, args, kwargs)
 
     def _run_path(
         self, args: tuple[object, ...], kwargs: dict[str, object], call: CallBranch = compiling.call
@@ -189,17 +188,16 @@ class SuperNetModule(nn.Module):
         if not self.training:
             return call(self.branches[self.selected()], args, kwargs)
         draw = self._current_draw()
-        theta = self.sampling.weights(self.alpha, self._temperature, draw)
-        return self._mix(theta, draw, args, kwargs, call=call)
+        return self._mix(drawing.weigh(self, draw), draw, args, kwargs, call=call)
 
     def _current_draw(self) -> Draw:
         """Return the draw of the supernet's forward, also where its backward recomputes activations; else an own."""
         if self._draw is not None and self._draws is not None:
             if self._draws.under_way:
                 return self._draw
-            if is_in_backward():
-                return recall(self._drawn)
-        return self.sampling.draw_alone(self.alpha, self._temperature)
+            if drawing.is_in_backward():
+                return drawing.recall(self._drawn)
+        return drawing.draw_alone(self)
 
     def _mix(
         self,

@@ -267,6 +267,11 @@ def test_a_path_runs_alone_in_training_and_eval_and_ends_with_its_block(convs: S
     with pytest.raises(SelectionError, match="has no branch 'conv7'"), net.path({"second": 0, "first": "conv7"}):
         pass
     assert net.model.second._fixed is None
+    for wrong in ("second", ["second"]):
+        with pytest.raises(
+            TypeError, match=r"a selection is a mapping of pools to branches, such as \{.first.: .conv3., "
+        ):
+            net.export(wrong)
 
 
 def test_a_path_computes_what_the_exported_network_does(convs: SuperNet) -> None:
@@ -361,6 +366,46 @@ def test_a_sampling_of_ones_own_takes_a_few_lines_and_is_saved(convs: SuperNet) 
     other.sampling = First(1)
     other.load_state_dict(state)
     assert other.sampling == First(2)
+
+
+@dataclass(frozen=True)
+class Given(Sampling):
+    """A user's own that may be wrong: draws what it was given."""
+
+    drawn: object
+    theta: Tensor | None
+
+    def draw(self, logits: Sequence[float], temperature: float, chance: Chance) -> Draw:
+        return self.drawn  # type: ignore[return-value]
+
+    def weights(self, alpha: Tensor, temperature: float, draw: Draw | None) -> Tensor | None:
+        return self.theta
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(
+    ("drawn", "theta", "message"),
+    [
+        (None, None, r"Given\(.*\): draw returned None, expected a Draw"),
+        (Draw((0, 2)), torch.ones(2), r"draw took the branches \(0, 2\) of pool 'second', which has 2; .* from 0 to 1"),
+        (Draw((0, 1)), None, r"weights returned None for 2 branches of pool 'first' that are to be mixed; return one"),
+        (Draw((0, 1)), torch.ones(3), r"shape \(3,\) for 2 branches of pool 'first' that run; return one weight for"),
+    ],
+)
+def test_a_wrong_draw_of_ones_own_is_an_error(
+    convs: SuperNet, whole: bool, drawn: object, theta: Tensor | None, message: str
+) -> None:
+    net = fresh(convs, Given(drawn, theta))
+    with pytest.raises((TypeError, ValueError), match=message):
+        (net if whole else net.model)(images())
+
+
+@pytest.mark.parametrize("branches", [(), (1, 0), (0, 0), (-1, 0)])
+def test_a_draw_is_of_ascending_branches(branches: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="a draw is of at least one branch, by ascending indices from 0, each once"):
+        Draw(branches)
+    with pytest.raises(ValueError, match=r"taken is the place of a branch in \(0, 2\), from 0 to 1, not 2"):
+        Draw((0, 2), 2)
 
 
 @pytest.mark.parametrize("mode", [*MODES.values(), Softmax(drop_below=0.125, probe_every=7)])
