@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from supernet_onnx.cost import params
 from supernet_onnx.errors import ExportError, PoolError
 from supernet_onnx.supergraph import read
-from supernet_onnx.train import export
+from supernet_onnx.train import export, watching
 from supernet_onnx.train.costs import Priced
 from supernet_onnx.train.decisions import PoolSummary
 from supernet_onnx.train.distributed import anchor, is_distributed
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from supernet_onnx.cost import Metric
     from supernet_onnx.selection import Selection
     from supernet_onnx.supergraph import SuperGraph
+    from supernet_onnx.train.watching import ScalarWriter
 
 __all__ = ["PoolSummary", "SuperNet"]
 
@@ -155,6 +156,15 @@ class SuperNet(Priced, Trained):
     def set_extra_state(self, state: Tensor) -> None:
         """Take the state of what training draws from a ``state_dict``."""
         self._draws.seed, self._draws.step = state.tolist()
+
+    def log(self, writer: ScalarWriter, step: int) -> None:
+        """Write the weights of every pool, the entropies, and the expected and selected costs to TensorBoard.
+
+        Args:
+            writer: A ``SummaryWriter``, or whatever else has its ``add_scalar``.
+            step: The number of the epoch or step.
+        """
+        watching.log(self, writer, step)
 
     @property
     def supergraph(self) -> SuperGraph:
