@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from supernet_onnx.cost import measure
+from supernet_onnx.cost import METRICS, measure
 from supernet_onnx.search import choose
 from supernet_onnx.selection import resolve
 from supernet_onnx.train.decisions import Deciding
@@ -92,11 +92,11 @@ class Priced(Deciding):
     def _check_cost(self, name: str | None) -> None:
         if name not in self._costs:
             known = ", ".join(repr(key) for key in self._costs if key is not None)
+            own = f"the costs are {known}" if known else f"the only one is net.cost; name it, cost={{{name!r}: ...}}"
             raise ValueError(
                 f"there are several costs, get one by its name: net.get_cost(name), name one of {known}"
                 if name is None
-                else f"there is no cost {name!r}; "
-                + (f"the costs are {known}" if known else "the only one is net.cost")
+                else f"there is no cost {name!r}; {own}"
             )
 
     def cost_range(self, name: str | None = None) -> tuple[float, float]:
@@ -151,7 +151,11 @@ class Priced(Deciding):
             CostError: A metric cannot price the supernet.
         """
         own = self.cost_specification
-        metrics = list(own.values()) if isinstance(own, Mapping) else [own]
+        metrics = [
+            metric
+            for metric in (own.values() if isinstance(own, Mapping) else [own])
+            if METRICS.get(metric.name) != metric
+        ]
         stored = stored_scores(self._pools)
         found = choose(
             self._supergraph,
