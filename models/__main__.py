@@ -14,6 +14,7 @@ The data come by ``bash tools/fetch_data``; ``--data noise`` needs none, to see 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -30,7 +31,7 @@ from supernet_onnx.search.budgets import limit_of
 from supernet_onnx.train import recalibrate_batchnorm, score
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from supernet_onnx.cost import Metric
     from supernet_onnx.search import Choice
@@ -58,6 +59,8 @@ def read_budgets(context: click.Context, option: click.Parameter, values: tuple[
         name, separator, amount = value.partition("=")
         if not separator or name not in METRICS:
             raise click.BadParameter(f"'{value}' is no METRIC=AMOUNT; the metrics are: {', '.join(METRICS)}")
+        if name in budgets:
+            raise click.BadParameter(f"'{value}' is the second budget of {name}; give one for each metric")
         budgets[name] = amount
     return budgets
 
@@ -76,8 +79,12 @@ def read_budgets(context: click.Context, option: click.Parameter, values: tuple[
 @click.option("--selections", default=48, type=click.IntRange(min=3), help="Random subnets to score branches by.")
 @click.option("--fine-tuning", default=5, type=click.IntRange(min=0), help="Epochs for the chosen network.")
 @click.option("--threads", default=1, type=click.IntRange(min=1), help="Processor threads of PyTorch.")
-@click.option("--seed", default=0, help="Decides split, first values and all that is drawn.")
-@click.option("--output", type=click.Path(path_type=Path), help="Where the supernet goes.  [default: NAME.onnx]")
+@click.option(
+    "--seed", default=0, type=click.IntRange(min=0), help="Decides split, first values and all that is drawn."
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where the supernet goes.  [default: NAME.onnx]"
+)
 def main(
     name: str,
     dataset: str | None,
@@ -98,31 +105,39 @@ def main(
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     output = output or Path(f"{name}.onnx")
-    output.parent.mkdir(parents=True, exist_ok=True)
     architecture = importlib.import_module(f"models.{name}")
     example = architecture.example_input()
-    try:
+    with errors_in_a_line():
+        output.parent.mkdir(parents=True, exist_ok=True)
         data = load(dataset or DATA[name], tuple(example.shape[1:]), folder=folder, seed=seed).first(samples)
         net = build(architecture.build(data.classes), example, budgets, seed)
-        limits = limits_of(net, budgets)
-    except SuperNetError as error:
-        raise click.ClickException(str(error)) from error
-
-    with progress(f"training {name} on {data.name}", epochs) as report:
+        net.choose(budgets)  # budgets that nothing meets are an error before the training
+        with progress(f"training {name} on {data.name}", epochs) as report:
+            if sampling == UNIFORM:
+                training.train_paths(net, data, epochs=epochs, lr=lr, batch_size=batch_size, seed=seed, report=report)
+            else:
+                training.train_weights(
+                    net, data, epochs=epochs, lr=lr, batch_size=batch_size, budgets=limits_of(net, budgets),
+                    sampling=sampling, seed=seed, report=report,
+                )  # fmt: skip
         if sampling == UNIFORM:
-            training.train_paths(net, data, epochs=epochs, lr=lr, batch_size=batch_size, seed=seed, report=report)
-        else:
-            training.train_weights(
-                net, data, epochs=epochs, lr=lr, batch_size=batch_size, budgets=limits, sampling=sampling, seed=seed,
-                report=report,
-            )  # fmt: skip
-    if sampling == UNIFORM:
-        score_branches(net, data, selections, seed)
-    choice = net.choose(budgets)
-    net.export_onnx(output, fold_batchnorm=False)
-    print(f"supernet: {output}")
-    show(choice)
-    finish(net, choice, data, epochs=fine_tuning, lr=FINE_TUNING * lr, batch_size=batch_size, seed=seed, output=output)
+            score_branches(net, data, selections, seed)
+        choice = net.choose(budgets)
+        net.export_onnx(output, fold_batchnorm=False)
+        print(f"supernet: {output}")
+        show(choice)
+        finish(
+            net, choice, data, epochs=fine_tuning, lr=FINE_TUNING * lr, batch_size=batch_size, seed=seed, output=output
+        )
+
+
+@contextlib.contextmanager
+def errors_in_a_line() -> Iterator[None]:
+    """Say in a line what is wrong with data, budgets or files, without a traceback."""
+    try:
+        yield
+    except (SuperNetError, OSError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 def build(model: torch.nn.Module, example: torch.Tensor, budgets: Mapping[str, str], seed: int) -> SuperNet:
@@ -141,13 +156,11 @@ def limits_of(net: SuperNet, budgets: Mapping[str, str]) -> dict[str, float]:
 def score_branches(net: SuperNet, data: Data, selections: int, seed: int) -> None:
     """Score the branches on the validation data, and say how far the scores are to be trusted."""
     with progress("scoring the branches", selections) as report:
-        effects = score(
-            net,
-            data.batches(data.validation, BATCH),
-            selections,
-            seed=seed,
-            progress=lambda done, number: report(""),
-        )
+        batches = data.batches(data.validation, BATCH)
+        try:
+            effects = score(net, batches, selections, seed=seed, progress=lambda done, number: report(""))
+        except ValueError as error:  # of a training that diverged
+            raise click.ClickException(str(error)) from error
     print(f"scores: rank correlation {effects.rank_correlation:.2f} on selections held back, of {selections}")
 
 

@@ -241,8 +241,15 @@ def progress(task: str, epochs: int) -> Iterator[Callable[[str], None]]:
 @click.command(context_settings={"show_default": True})
 @click.option("--epochs", default=EPOCHS, type=click.IntRange(min=1), help="Passes over the training images.")
 @click.option("--strength", default=STRENGTH, help="What the cost weighs in the loss at the start.")
-@click.option("--output", default="digits.onnx", type=click.Path(path_type=Path), help="Where the supernet goes.")
-@click.option("--seed", default=0, help="Decides the split, the first values and the order of the images.")
+@click.option(
+    "--output", default="digits.onnx", type=click.Path(path_type=Path, dir_okay=False), help="Where the supernet goes."
+)
+@click.option(
+    "--seed",
+    default=0,
+    type=click.IntRange(min=0),
+    help="Decides the split, the first values and the order of the images.",
+)
 def main(epochs: int, strength: float, output: Path, seed: int) -> None:
     """Train a supernet for handwritten digits, export it, and fine-tune the network that it chose."""
     output.parent.mkdir(parents=True, exist_ok=True)

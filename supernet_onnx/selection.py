@@ -7,7 +7,7 @@ import json
 import math
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsIndex
 
 from supernet_onnx.errors import SelectionError
 
@@ -195,7 +195,7 @@ def _find(pool: Pool, branch: int | str) -> int | None:
     index = pool.index(branch) if isinstance(branch, str) else branch
     if index is None and isinstance(branch, str) and branch.isascii() and branch.isdigit() and len(branch) < 10:
         index = int(branch)
-    return index if index is not None and 0 <= index < len(pool.branches) else None
+    return index if isinstance(index, SupportsIndex) and 0 <= index < len(pool.branches) else None
 
 
 def _index(pool: Pool, branch: int | str) -> int:

@@ -52,8 +52,8 @@ def test_a_branch_is_found_by_name_then_by_index(branch: str | int, index: int) 
     assert selection.resolve(two_pools(), {"block.2=x": branch}).indices == (1, index)
 
 
-@pytest.mark.parametrize("branch", ["C", "", 2, -1, "-1", "7", "\N{FULLWIDTH DIGIT ONE}", "9" * 5000])
-def test_a_branch_that_is_not_there_is_refused(branch: str | int) -> None:
+@pytest.mark.parametrize("branch", ["C", "", 2, -1, 0.5, "-1", "7", "\N{FULLWIDTH DIGIT ONE}", "9" * 5000])
+def test_a_branch_that_is_not_there_is_refused(branch: str | float) -> None:
     message = f"pool 'conv' has no branch '{branch}'; its branches are: 0 'A', 1 'B'"
     with pytest.raises(SelectionError, match=re.escape(message)):
         selection.resolve(two_pools(), {"conv": branch})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, SupportsIndex, TypeVar
 
 from supernet_onnx.cost import free
 from supernet_onnx.errors import UnknownOperatorError, UnknownShapeError
@@ -124,6 +124,14 @@ class CostSpec:
 
     def __repr__(self) -> str:
         return f"CostSpec({self.name!r}, {self.unit!r})"
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[object, ...]:
+        """Copy and pickle a metric that comes with the package by its name: handlers are code."""
+        from supernet_onnx.cost.pricing import METRICS
+
+        if METRICS.get(self.name) is self:
+            return _packaged, (self.name,)
+        return super().__reduce_ex__(protocol)
 
     def counts(
         self,
@@ -253,6 +261,13 @@ class CostSpec:
             f"{call.name}: the metric '{self.name}' cannot count this operator (opset {call.opset}); "
             f"register a handler for it, @{self.name}.counts({arguments}), or leave it out with --unknown free"
         )
+
+
+def _packaged(name: str) -> Metric:
+    """Return the metric of that name that comes with the package."""
+    from supernet_onnx.cost.pricing import METRICS
+
+    return METRICS[name]
 
 
 def _standard(domain: str) -> str:

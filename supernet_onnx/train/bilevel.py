@@ -1,8 +1,9 @@
 """Bilevel training, first order: branches on one loader, the logits that weigh them on another.
 
-Liu et al. (DARTS, arXiv 1806.09055, section 2.3, with xi = 0): each step moves the logits by the gradient on a batch
-of held-out data, the branches as they are, and then the branches on a batch of training data. The loop stays the
-user's:
+One problem is inside of the other: which logits are best depends on the branches that are best for them. As in DARTS
+(Differentiable Architecture Search, Liu et al., arXiv 1806.09055, section 2.3, with xi = 0), each step moves the logits
+by the gradient on a batch of held-out data, the branches as they are, and then the branches on a batch of training
+data. The loop stays the user's:
 
     net_optimizer, nas_optimizer = optimizers(net, net_lr=1e-3, nas_lr=3e-3, weight_decay=1e-2)
     logits = LogitStep(net, nas_optimizer, held_out_loader)
@@ -19,13 +20,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Generic, TypedDict, TypeVar
 
 import torch
+from torch import Tensor
 
 from supernet_onnx.train.curves import count, finite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-
-    from torch import Tensor
 
     from supernet_onnx.train.supernet import SuperNet
 
@@ -176,6 +176,9 @@ class LogitStep(Generic[Batch]):
 
         Returns:
             The loss, without gradient; None if the logits are frozen.
+
+        Raises:
+            ValueError: The loss depends on no logit.
         """
         if not self._net.train_selection:
             return None
@@ -185,6 +188,11 @@ class LogitStep(Generic[Batch]):
         try:
             self._optimizer.zero_grad()
             value = loss(next(self.batches))
+            if not (isinstance(value, Tensor) and value.requires_grad):
+                raise ValueError(
+                    f"the loss depends on no logit, so there is no step to take; the task gives them no gradient with "
+                    f"the sampling {self._net.sampling}: add net.cost or a regularizer to it, or sample otherwise"
+                )
             value.backward()
             self._optimizer.step()
         finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -21,10 +23,10 @@ def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperatur
         temperature: T; larger tells more of the classes that are wrong.
 
     Raises:
-        ValueError: The temperature is not above 0, or the shapes differ.
+        ValueError: The temperature is no positive number, or the shapes differ.
     """
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, not {temperature}")
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature must be a positive number, not {temperature}")
     if student_logits.shape != teacher_logits.shape:
         raise ValueError(f"the student gives {list(student_logits.shape)}, the teacher {list(teacher_logits.shape)}")
     student = torch.log_softmax(student_logits / temperature, 1)

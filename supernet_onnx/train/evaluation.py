@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 
-from supernet_onnx.train.batchnorm import evaluating, move, recalibrate_batchnorm
+from supernet_onnx.train.batchnorm import evaluating, recalibrate_batchnorm, run
 
 if TYPE_CHECKING:
     from supernet_onnx.train.supernet import SuperNet
@@ -45,18 +45,25 @@ def evaluate(
 
     Args:
         module: What to measure.
-        loader: Batches ``(*inputs, targets)``; they are moved to the module's device.
+        loader: Batches ``(*inputs, targets)``; they are moved to the module's device. A mapping alone is of keyword
+            inputs.
         loss: A mean over the samples of a batch.
 
     Raises:
-        ValueError: The loader gives no batch.
+        TypeError: A batch is nothing of that, or its targets are no tensor.
+        ValueError: The loader gives no batch, or the loss is no scalar.
     """
     total, count = 0.0, 0
     with evaluating(module), torch.no_grad():
         for batch in loader:
-            *inputs, targets = move(batch, module)
-            assert isinstance(targets, Tensor)
-            total += float(loss(module(*inputs), targets)) * len(targets)
+            outputs, targets = run(module, batch)
+            if not isinstance(targets, Tensor):
+                raise TypeError(f"the targets of a batch must be a tensor, not a {type(targets).__name__}")
+            value = loss(cast("Tensor", outputs), targets)
+            if not isinstance(value, float | Tensor) or (isinstance(value, Tensor) and value.numel() != 1):
+                shape = f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else f"{value!r}"
+                raise ValueError(f"the loss must be a mean over the samples of a batch, one number, not {shape}")
+            total += float(value) * len(targets)
             count += len(targets)
     if not count:
         raise ValueError("the loader gives no batch; a generator that was used up gives none the second time")

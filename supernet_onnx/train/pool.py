@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from supernet_onnx.errors import PoolError, SelectionError
-from supernet_onnx.train import compiling, marking, outputs, sampling
+from supernet_onnx.train import compiling, drawing, marking, outputs, sampling
+from supernet_onnx.train.branches import name_branches
 from supernet_onnx.train.distributed import whole
 from supernet_onnx.train.sampling import Draw, Gumbel, Hard, Sampling, Softmax
 
@@ -67,21 +69,17 @@ class SuperNetModule(nn.Module):
         hard_softmax: bool = False,
     ) -> None:
         super().__init__()
-        if isinstance(branches, Mapping | nn.ModuleDict):
-            names, modules = [str(name) for name in branches], list(branches.values())
-        else:
-            modules = list(branches)
-            names = _class_names(modules)
-        _check_branches(names, modules)
-        self.branches = nn.ModuleList(modules)
-        self.branch_names = tuple(names)
+        named = name_branches(branches)
+        self.branches = nn.ModuleList(named.values())
+        self.branch_names = tuple(named)
         self.name: str | None = None
-        self.alpha = nn.Parameter(torch.full((len(modules),), 1 / len(modules)))
-        self.register_buffer("scores", torch.full((len(modules),), -torch.inf))
+        self.alpha = nn.Parameter(torch.full((len(named),), 1 / len(named)))
+        self.register_buffer("scores", torch.full((len(named),), -torch.inf))
         self.sampling = _sampling_of(gumbel_softmax, hard_softmax)
         self._temperature = 1.0
         self._draws: sampling.Draws | None = None
         self._draw: Draw | None = None
+        self._drawn: deque[tuple[int, Draw]] = deque(maxlen=drawing.KEPT)
         self._fixed: int | None = None
         self._watch = sampling.Watch()
 
@@ -179,7 +177,7 @@ class SuperNetModule(nn.Module):
         if not self.training:
             return self._mix(self.theta(), None, args, kwargs)
         draw = self._current_draw() if way.draws else None
-        return self._mix(way.weights(self.alpha, self._temperature, draw), draw, args, kwargs)
+        return self._mix(drawing.weigh(self, draw), draw, args, kwargs)
 
     def _run_path(
         self, args: tuple[object, ...], kwargs: dict[str, object], call: CallBranch = compiling.call
@@ -190,14 +188,16 @@ class SuperNetModule(nn.Module):
         if not self.training:
             return call(self.branches[self.selected()], args, kwargs)
         draw = self._current_draw()
-        theta = self.sampling.weights(self.alpha, self._temperature, draw)
-        return self._mix(theta, draw, args, kwargs, call=call)
+        return self._mix(drawing.weigh(self, draw), draw, args, kwargs, call=call)
 
     def _current_draw(self) -> Draw:
         """Return the draw of the supernet's forward, also where its backward recomputes activations; else an own."""
-        if self._draw is not None and self._draws is not None and (self._draws.under_way or _is_in_backward()):
-            return self._draw
-        return self.sampling.draw_alone(self.alpha, self._temperature)
+        if self._draw is not None and self._draws is not None:
+            if self._draws.under_way:
+                return self._draw
+            if drawing.is_in_backward():
+                return drawing.recall(self._drawn)
+        return drawing.draw_alone(self)
 
     def _mix(
         self,
@@ -290,36 +290,6 @@ def _sampling_of(gumbel: bool, hard: bool) -> Sampling:
     if gumbel:
         return Gumbel(hard=hard)
     return Hard() if hard else Softmax()
-
-
-def _is_in_backward() -> bool:
-    """Whether autograd is running this: activation checkpointing recomputes a forward."""
-    return not torch.compiler.is_dynamo_compiling() and torch._C._current_graph_task_id() != -1
-
-
-def _class_names(modules: Iterable[nn.Module]) -> list[str]:
-    """Name branches by their classes, numbering the second and later of a class."""
-    names: list[str] = []
-    counts: dict[str, int] = {}
-    for module in modules:
-        name = type(module).__name__
-        count = counts.get(name, 0)
-        counts[name] = count + 1
-        names.append(f"{name}_{count}" if count else name)
-    return names
-
-
-def _check_branches(names: Sequence[str], modules: Sequence[object]) -> None:
-    if not modules:
-        raise PoolError("a pool needs at least one branch, none is given")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice or not all(names):
-        raise PoolError(
-            f"branch names must be unique and not empty; these are not: {', '.join(map(repr, twice or ['']))}"
-        )
-    for name, module in zip(names, modules, strict=True):
-        if not isinstance(module, nn.Module):
-            raise TypeError(f"branch '{name}' is a {type(module).__name__}, expected an nn.Module")
 
 
 def pools_of(model: nn.Module) -> Iterator[tuple[str, SuperNetModule]]:

@@ -118,9 +118,9 @@ class DuccioState(TypedDict):
 class DUCCIO:
     """Meets several constraints at once: ``sum_i strength_i * max(0, cost_i - target_i)``.
 
-    The method is that of Burrello et al. (arXiv 2206.00302; several constraints: arXiv 2310.07217). A cost that meets
-    its target weighs nothing. Each strength rises from 1/100 of its final value to the whole over the first half of
-    the epochs, linearly, so that the branches are compared before the constraints decide.
+    The method, named so by its authors, is that of Burrello et al. (arXiv 2206.00302; several constraints: arXiv
+    2310.07217). A cost that meets its target weighs nothing. Each strength rises from 1/100 of its final value to the
+    whole over the first half of the epochs, linearly, so that the branches are compared before the constraints decide.
 
     The final value may be given, or follows from the task loss: ``task_loss / (cost_i - target_i)`` at the first
     call, so that an overshoot as large as that one costs as much as the task. Where the cost is near its target or

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -43,7 +44,8 @@ def score(
 
     Args:
         net: The supernet; trained so that every branch counts, as with uniform single paths.
-        loader: Batches ``(*inputs, targets)`` that were not trained on; it is gone through once for each selection.
+        loader: Batches ``(*inputs, targets)`` that were not trained on, a mapping alone being of keyword inputs; it is
+            gone through once for each selection.
         selections: How many; 24 to 48 do for a few pools, and no fewer than branches in all should be taken.
         loss: A mean over the samples of a batch; lower is better.
         calibration: Batches for the BatchNorm statistics, of which the targets are not used; ``loader`` if left out.
@@ -66,6 +68,11 @@ def score(
         network = net.export(selection)
         recalibrate_batchnorm(network, loader if calibration is None else calibration, batches=batches)
         losses.append(evaluate(network, loader, loss=loss))
+        if not math.isfinite(losses[-1]):
+            raise ValueError(
+                f"the loss is {losses[-1]} with the selection {selection.as_dict()}, so branches cannot be compared; "
+                "look for such values in the held-out data, or train the supernet with a smaller learning rate"
+            )
         if progress is not None:
             progress(done, selections)
     effects = fit_effects(net.supergraph, chosen, losses, pairwise=pairwise, seed=seed)

@@ -150,17 +150,17 @@ class TrainingLog:
     def __init__(self, path: str | Path, net: SuperNet, *, resume: bool = False) -> None:
         self._path = Path(path)
         self._net = net
-        header = _header(net)
-        if not resume or not self._path.exists():
-            self._path.write_text(_line(header), encoding="utf-8")
+        header = _line(_header(net)).encode()
+        written = self._path.read_bytes() if resume and self._path.exists() else b""
+        if header.startswith(written):  # nothing, or killed while it wrote that
+            self._path.write_bytes(header)
             return
-        text = self._path.read_text(encoding="utf-8")
-        if text.partition("\n")[0] + "\n" != _line(header):
+        if not written.startswith(header):
             raise ValueError(
                 f"{self._path}: is no log of this net, which has other pools, branches or costs; give another file"
             )
-        if not text.endswith("\n"):  # killed while it wrote: what is left of that line is worth nothing
-            self._path.write_text(text[: text.rindex("\n") + 1], encoding="utf-8")
+        if not written.endswith(b"\n"):  # killed while it wrote: what is left of that line is worth nothing
+            self._path.write_bytes(written[: written.rindex(b"\n") + 1])
 
     def write(self, step: int, **values: float) -> None:
         """Add a line: the net as it is now, with numbers of the user's own.
@@ -168,8 +168,12 @@ class TrainingLog:
         Args:
             step: The number of the epoch or step.
             values: Such as ``loss=0.4``.
+
+        Raises:
+            TypeError: A value is no number.
+            ValueError: A value is a tensor of several.
         """
-        record = {"step": step, "values": values, **take(self._net)}
+        record = {"step": step, "values": {name: float(value) for name, value in values.items()}, **take(self._net)}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(_line(record))
 

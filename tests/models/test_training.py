@@ -136,9 +136,43 @@ def test_the_program_says_what_is_wrong_in_a_line(tmp_path: Path) -> None:
     missing = program("resnet8", "--folder", tmp_path)
     assert missing.exit_code == 1
     assert missing.stderr.startswith("Error: fashion-mnist: no file")
-    unknown = program("resnet8", "--budget", "weight=3")
-    assert unknown.exit_code == 2
-    assert "the metrics are: params" in unknown.stderr
+    for words, message in (
+        (["--budget", "weight=3"], "the metrics are: params"),
+        (["--budget", "params=3k", "--budget", "params=4k"], "is the second budget of params"),
+        (["--seed", -1], "-1 is not in the range"),
+        (["--output", tmp_path], "is a directory"),
+    ):
+        wrong = program("resnet8", *words)
+        assert wrong.exit_code == 2
+        assert message in " ".join(wrong.stderr.split())
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "softmax"])
+def test_a_budget_that_nothing_meets_is_said_before_the_training(
+    sampling: str, tmp_path: Path, built: SuperNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.__main__.build", lambda *_: copy.deepcopy(built))
+    place = ["--data", "noise", "--sampling", sampling, "--output", tmp_path / "net.onnx"]
+    done = program("digits", *place, "--budget", "params=5")
+    assert done.exit_code == 1
+    assert done.stderr == (
+        "Error: no selection meets params <= 5 elements; the least that is reachable is 3,946 elements of params; "
+        "raise the budget\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "softmax"])
+def test_a_training_that_diverged_ends_with_what_to_do(
+    sampling: str, tmp_path: Path, built: SuperNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.__main__.build", lambda *_: copy.deepcopy(built))
+    place = ["--data", "noise", "--sampling", sampling, "--output", tmp_path / "net.onnx"]
+    done = program("digits", *place, "--epochs", 2, "--lr", 1e20)
+    assert done.exit_code == 1
+    assert "Error: " in done.stderr
+    assert "nan" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_reference_supernet_has_data_and_takes_their_classes() -> None:

@@ -81,3 +81,15 @@ def test_a_loader_without_batches_is_an_error_that_changes_nothing() -> None:
         recalibrate_batchnorm(net, iter([]))
     assert toys.equal(net.state_dict(), before)
     recalibrate_batchnorm(nn.Linear(2, 2), [])  # nothing to estimate
+    with pytest.raises(ValueError, match="batches must be a whole number of at least 1, not 0"):
+        recalibrate_batchnorm(net, toys.batches(), batches=0)
+
+
+def test_a_batch_that_fails_changes_nothing() -> None:
+    net = network()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    x, y = toys.batches()[0]
+    with pytest.raises(RuntimeError, match="channels"):
+        recalibrate_batchnorm(net, [(x, y), (x[:, :1], y)])
+    assert toys.equal(net.state_dict(), before)
+    assert net[1].momentum == 0.1

@@ -125,6 +125,14 @@ def test_nothing_is_done_while_the_logits_are_frozen(net: SuperNet) -> None:
     assert step.step(lambda given: net(given).sum()) is not None
 
 
+def test_a_loss_that_no_logit_has_a_part_in_is_an_error(net: SuperNet) -> None:
+    net.sampling = "uniform"
+    step = LogitStep(net, torch.optim.SGD(net.nas_parameters(), lr=0.5), list(data()))
+    with pytest.raises(ValueError, match=r"the sampling Uniform\(\): add net.cost or a regularizer to it"):
+        step.step(lambda given: net(given).sum())
+    assert step.step(lambda given: net(given).sum() + net.cost) is not None
+
+
 def test_what_is_trained_is_as_before_if_the_loss_fails(net: SuperNet) -> None:
     step = LogitStep(net, torch.optim.SGD(net.nas_parameters(), lr=0.5), list(data()))
     with pytest.raises(ZeroDivisionError):

@@ -51,8 +51,9 @@ def test_metrics_are_priced_by_name_whatever_the_net_costs(net: supernet_onnx.Su
     choice = own.choose({"params": "50%", "macs": "50%", "gap8_latency": "90%"}, scores=None)
     assert [budget.metric for budget in choice.budgets] == ["params", "macs", "gap8_latency"]
     assert all(0 <= budget.cost <= budget.limit for budget in choice.budgets)
-    with pytest.raises(BudgetError, match="'cycles' is no metric; the metrics are: gap8_latency, params, "):
+    with pytest.raises(BudgetError, match="'cycles' is no metric; the metrics are: params, ") as refused:
         own.choose({"cycles": 1})
+    assert str(refused.value).count("gap8_latency") == 1
 
 
 def test_given_scores_come_before_stored_ones_and_these_before_the_logits(net: supernet_onnx.SuperNet) -> None:

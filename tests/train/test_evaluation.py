@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 import toys
-from torch import nn
+from torch import Tensor, nn
 
 from supernet_onnx.train import discretization_gap, distillation_loss, recalibrate_batchnorm
 from supernet_onnx.train.evaluation import accuracy, evaluate
@@ -20,6 +20,36 @@ def test_the_mean_is_over_samples_not_over_batches() -> None:
     assert evaluate(net, data) == pytest.approx(expected / 4, rel=1e-6)
     with pytest.raises(ValueError, match="the loader gives no batch"):
         evaluate(net, [])
+
+
+class Named(nn.Module):
+    def forward(self, x: Tensor, *, factor: Tensor) -> Tensor:
+        return x * factor
+
+
+class Gathering(nn.Module):
+    def forward(self, both: dict[str, Tensor]) -> Tensor:
+        return both["x"] * both["factor"]
+
+
+@pytest.mark.parametrize("model", [Named(), Gathering()])
+def test_a_mapping_holds_keyword_inputs_unless_the_model_takes_it_whole(model: nn.Module) -> None:
+    inputs = {"x": torch.tensor([[1.0, 2.0]]), "factor": torch.tensor([[1.0, -1.0]])}
+    assert evaluate(model, [(inputs, torch.tensor([0]))], loss=accuracy) == 1
+
+
+def test_what_is_no_batch_or_no_mean_is_an_error() -> None:
+    x, y = torch.zeros(3, 2), torch.tensor([0, 0, 1])
+    for wrong, named in ({"x": x, "y": y}, "a dict"), (x, "a Tensor"), ((x,), "a tuple of 1"):
+        with pytest.raises(TypeError, match=f"a batch must be a tuple or list of inputs and targets, not {named}"):
+            evaluate(nn.Identity(), [wrong])
+    with pytest.raises(TypeError, match="a batch must be a tensor, or a tuple, list or mapping of inputs, not a int"):
+        recalibrate_batchnorm(nn.BatchNorm1d(2), [3], has_targets=False)
+    with pytest.raises(TypeError, match="the targets of a batch must be a tensor, not a list"):
+        evaluate(nn.Identity(), [(x, y.tolist())])
+    for loss, given in (nn.CrossEntropyLoss(reduction="none"), r"a tensor \[3\]"), (lambda *_: None, "None"):
+        with pytest.raises(ValueError, match=f"a mean over the samples of a batch, one number, not {given}"):
+            evaluate(nn.Identity(), [(x, y)], loss=loss)
 
 
 def test_the_gap_is_that_of_mixture_choice_and_recalibrated_choice_and_the_supernet_is_left_alone() -> None:
@@ -53,7 +83,8 @@ def test_distillation_compares_softened_classes_with_the_gradient_of_temperature
     assert student.grad[0].tolist() == pytest.approx([2 * (q - p), 2 * (p - q)], rel=1e-5)  # (q - p) / T, times T^2
     assert teacher.grad is None
     assert float(distillation_loss(teacher.detach(), teacher)) == 0
-    with pytest.raises(ValueError, match="temperature must be above 0, not 0"):
-        distillation_loss(student, teacher, 0)
+    for wrong in (0, math.inf):
+        with pytest.raises(ValueError, match=f"temperature must be a positive number, not {wrong}"):
+            distillation_loss(student, teacher, wrong)
     with pytest.raises(ValueError, match=r"the student gives \[1, 2\], the teacher \[2, 1\]"):
         distillation_loss(student, teacher.T)

@@ -10,7 +10,6 @@ import pytest
 import torch
 from modes import DISCRETE, MODES, Convs, Linears, Scale, Scales, fresh, ran
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from supernet_onnx import SuperNet, SuperNetModule
 from supernet_onnx.errors import SelectionError
@@ -268,6 +267,11 @@ def test_a_path_runs_alone_in_training_and_eval_and_ends_with_its_block(convs: S
     with pytest.raises(SelectionError, match="has no branch 'conv7'"), net.path({"second": 0, "first": "conv7"}):
         pass
     assert net.model.second._fixed is None
+    for wrong in ("second", ["second"]):
+        with pytest.raises(
+            TypeError, match=r"a selection is a mapping of pools to branches, such as \{.first.: .conv3., "
+        ):
+            net.export(wrong)
 
 
 def test_a_path_computes_what_the_exported_network_does(convs: SuperNet) -> None:
@@ -287,30 +291,6 @@ def test_a_model_called_directly_draws_from_torchs_generator(linears: SuperNet) 
             torch.manual_seed(seed)
             net.model(torch.ones(1, 4))
     assert record["outer"] == {0, 1, 2}
-
-
-@pytest.mark.parametrize("reentrant", [False, True])
-@pytest.mark.parametrize("name", MODES)
-def test_activation_checkpointing_recomputes_the_same_draw(linears: SuperNet, name: str, reentrant: bool) -> None:
-    class Checkpointed(nn.Module):
-        def __init__(self, inner: nn.Module) -> None:
-            super().__init__()
-            self.inner = inner
-
-        def forward(self, x: Tensor) -> object:
-            return checkpoint(self.inner, x, use_reentrant=reentrant)
-
-    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(2)).requires_grad_()
-    plain, recomputing = fresh(linears, name), fresh(linears, name)
-    recomputing.model.outer.branches[1] = Checkpointed(recomputing.model.outer.branches[1])
-    recomputing.model.last = Checkpointed(recomputing.model.last)
-    for _ in range(6):
-        for net in (plain, recomputing):
-            net.zero_grad()
-            net(x).pow(2).sum().backward()
-        for one, other in zip(plain.parameters(), recomputing.parameters(), strict=True):  # no gradient may be zeros
-            gradients = [torch.zeros_like(either) if either.grad is None else either.grad for either in (one, other)]
-            assert torch.equal(*gradients)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -386,6 +366,46 @@ def test_a_sampling_of_ones_own_takes_a_few_lines_and_is_saved(convs: SuperNet) 
     other.sampling = First(1)
     other.load_state_dict(state)
     assert other.sampling == First(2)
+
+
+@dataclass(frozen=True)
+class Given(Sampling):
+    """A user's own that may be wrong: draws what it was given."""
+
+    drawn: object
+    theta: Tensor | None
+
+    def draw(self, logits: Sequence[float], temperature: float, chance: Chance) -> Draw:
+        return self.drawn  # type: ignore[return-value]
+
+    def weights(self, alpha: Tensor, temperature: float, draw: Draw | None) -> Tensor | None:
+        return self.theta
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(
+    ("drawn", "theta", "message"),
+    [
+        (None, None, r"Given\(.*\): draw returned None, expected a Draw"),
+        (Draw((0, 2)), torch.ones(2), r"draw took the branches \(0, 2\) of pool 'second', which has 2; .* from 0 to 1"),
+        (Draw((0, 1)), None, r"weights returned None for 2 branches of pool 'first' that are to be mixed; return one"),
+        (Draw((0, 1)), torch.ones(3), r"shape \(3,\) for 2 branches of pool 'first' that run; return one weight for"),
+    ],
+)
+def test_a_wrong_draw_of_ones_own_is_an_error(
+    convs: SuperNet, whole: bool, drawn: object, theta: Tensor | None, message: str
+) -> None:
+    net = fresh(convs, Given(drawn, theta))
+    with pytest.raises((TypeError, ValueError), match=message):
+        (net if whole else net.model)(images())
+
+
+@pytest.mark.parametrize("branches", [(), (1, 0), (0, 0), (-1, 0)])
+def test_a_draw_is_of_ascending_branches(branches: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="a draw is of at least one branch, by ascending indices from 0, each once"):
+        Draw(branches)
+    with pytest.raises(ValueError, match=r"taken is the place of a branch in \(0, 2\), from 0 to 1, not 2"):
+        Draw((0, 2), 2)
 
 
 @pytest.mark.parametrize("mode", [*MODES.values(), Softmax(drop_below=0.125, probe_every=7)])

@@ -1,3 +1,4 @@
+import inspect
 import json
 
 import pytest
@@ -32,6 +33,27 @@ def test_equal_seeds_give_equal_scores_and_the_same_selections() -> None:
     first, second = (score(toys.toy(), toys.batches(1), 6, seed=3) for _ in range(2))
     assert first == second
     assert score(toys.toy(), toys.batches(1), 6, seed=4).selections != first.selections
+
+
+def test_a_loss_that_is_no_number_ends_the_scoring_with_the_first_selection() -> None:
+    net, measured = toys.toy(), []
+    before = toys.snapshot(net)
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        measured.append(outputs)
+        return outputs.sum() * float("nan")
+
+    with pytest.raises(ValueError, match=r"the loss is nan with the selection \{'first': .*, so branches cannot"):
+        score(net, toys.batches(), 12, loss=loss)
+    assert len(measured) == len(toys.batches())
+    assert toys.equal(toys.snapshot(net), before)
+
+
+def test_scores_of_a_model_with_keyword_inputs_are_those_of_one_with_positional_ones() -> None:
+    net, data = toys.toy(), toys.batches()
+    (name,) = inspect.signature(net.model.forward).parameters
+    named = [({name: x}, y) for x, y in data]
+    assert score(net, named, 6).losses == score(net, data, 6).losses
 
 
 def test_too_few_selections_and_empty_loaders_are_errors() -> None:

@@ -1,6 +1,7 @@
 import copy
 import io
 import math
+import pickle
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import zoo
 from torch import Tensor, nn
 
 from supernet_onnx import SuperNet, SuperNetModule
-from supernet_onnx.cost import macs
+from supernet_onnx.cost import gap8_latency, macs, mpic_latency, ops, peak_memory, size
 from supernet_onnx.errors import SelectionError
 
 
@@ -170,6 +171,15 @@ def test_a_copied_and_a_pickled_supernet_are_independent_and_whole(name: str) ->
         assert float(net.cost.detach()) == before
         other.cost_specification = macs
         other.cost.backward()
+
+
+def test_a_supernet_is_copied_and_pickled_whatever_it_counts() -> None:
+    net = SuperNet(nn.Sequential(SuperNetModule([nn.Linear(2, 2), nn.Identity()])), input_shape=(2,))
+    for metric in (size, ops, gap8_latency, peak_memory, mpic_latency(weight_bits=8, act_bits=8)):
+        net.cost_specification = metric
+        for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+            assert float(other.cost.detach()) == float(net.cost.detach())
+            assert getattr(other.cost_specification, "name", None) == metric.name
 
 
 def test_a_supernet_resumes_from_its_state_dict() -> None:

@@ -66,7 +66,7 @@ def test_a_single_cost_is_called_cost() -> None:
     writer = Writer()
     single = make(params)
     single.full_cost = True
-    log(single, writer, 0)
+    single.log(writer, 0)
     assert writer.written["expected/cost"] == (16 / 2 + 8, 0)
     assert writer.written["selected/cost"] == (16 + 8, 0)
 
@@ -105,18 +105,34 @@ def test_a_resumed_log_goes_on_and_another_replaces_it(net: SuperNet, tmp_path: 
     assert len(lines(path)) == 1
 
 
-def test_half_a_line_of_a_killed_search_is_dropped(net: SuperNet, tmp_path: Path) -> None:
+def test_half_a_line_of_a_killed_search_is_dropped_wherever_it_ends(net: SuperNet, tmp_path: Path) -> None:
     path = tmp_path / "search.jsonl"
-    TrainingLog(path, net).write(0)
-    with path.open("a", encoding="utf-8") as file:
-        file.write('{"step": 1, "val')
-    TrainingLog(path, net, resume=True).write(1)
-    assert [line.get("step") for line in lines(path)] == [None, 0, 1]
+    written = TrainingLog(path, net)
+    header = path.read_bytes()
+    written.write(0, **{"Verlust, größter": 0.5})
+    whole = path.read_bytes()
+    for end in range(len(whole)):
+        path.write_bytes(whole[:end])
+        TrainingLog(path, net, resume=True).write(1)
+        assert [line.get("step") for line in lines(path)] == [None, 1]
+        assert path.read_bytes().startswith(header)
+
+
+def test_values_may_be_tensors_of_one_number(net: SuperNet, tmp_path: Path) -> None:
+    path = tmp_path / "search.jsonl"
+    written = TrainingLog(path, net)
+    written.write(0, loss=torch.tensor(0.5))
+    with pytest.raises(ValueError, match="one element"):
+        written.write(1, loss=torch.zeros(2))
+    assert [line.get("values") for line in lines(path)] == [None, {"loss": 0.5}]
 
 
 def test_a_log_of_another_net_is_not_continued(net: SuperNet, tmp_path: Path) -> None:
     path = tmp_path / "search.jsonl"
     TrainingLog(path, net)
     net.cost_specification = params
-    with pytest.raises(ValueError, match=r"search\.jsonl: is no log of this net"):
-        TrainingLog(path, net, resume=True)
+    for content in (path.read_bytes(), b"\xff\n", b"{}\n"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"search\.jsonl: is no log of this net"):
+            TrainingLog(path, net, resume=True)
+        assert path.read_bytes() == content

@@ -14,6 +14,8 @@ name            object                       branches that run           gradien
 ``uniform``     ``Uniform()``                one, each equally often     none from the task
 =============== ============================ =========================== ==================================
 
+Straight-through: the output is that of one branch, the gradient of the logits that of the mixture.
+
 A mode of one's own is a subclass of ``Sampling`` with two short methods.
 """
 

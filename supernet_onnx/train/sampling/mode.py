@@ -25,11 +25,26 @@ class Draw:
         taken: The place in ``branches`` of the one whose output is the pool's, with a straight-through gradient to
             the weights; None for the mixture of all that run.
         noise: What the weights add to the logits, one for each branch of the pool, run or not; None for nothing.
+
+    Raises:
+        ValueError: No branch runs, they are not ascending, or ``taken`` is no place among them.
     """
 
     branches: tuple[int, ...]
     taken: int | None = None
     noise: tuple[float, ...] | Tensor | None = None
+
+    def __post_init__(self) -> None:
+        ascending = all(one < next_one for one, next_one in zip((-1, *self.branches), self.branches, strict=False))
+        if not self.branches or not ascending:
+            raise ValueError(
+                f"a draw is of at least one branch, by ascending indices from 0, each once, not {self.branches}"
+            )
+        if self.taken is not None and not 0 <= self.taken < len(self.branches):
+            raise ValueError(
+                f"taken is the place of a branch in {self.branches}, from 0 to {len(self.branches) - 1}, "
+                f"not {self.taken}"
+            )
 
 
 class Sampling(ABC):
