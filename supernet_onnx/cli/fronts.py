@@ -10,7 +10,7 @@ from supernet_onnx.cli import options
 from supernet_onnx.cli.budgeting import budgeting
 from supernet_onnx.cli.output import muted, progress, show
 from supernet_onnx.cli.recalibrating import recalibrating
-from supernet_onnx.errors import MarkError, ModelError, SelectionError
+from supernet_onnx.errors import ModelError, SelectionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -112,10 +112,8 @@ def pareto(
     from supernet_onnx import report, storage
 
     with progress("reading the model"):
-        graph = options.read(file)
+        graph = options.read_supernet(file)
     options.check_dims([graph], dims)
-    if not graph.pools:
-        raise MarkError(f"'{file}' has no pools, so there is nothing to choose; export it with SuperNet.export_onnx")
     read = [file, source, selection_file, demands.scores_file, calibration.file, *demands.tables]
     folder = _folder(file, folder) if top is not None else None
     names = names or ("params",)

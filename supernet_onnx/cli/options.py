@@ -38,6 +38,7 @@ __all__ = [
     "limits",
     "metrics",
     "read",
+    "read_supernet",
     "reading",
     "selecting",
     "shapes",
@@ -109,6 +110,22 @@ def read(file: Path) -> SuperGraph:
     from supernet_onnx import supergraph
 
     return supergraph.read(file, limits=limits(), allow_links=allow_links())
+
+
+def read_supernet(file: Path) -> SuperGraph:
+    """Read a model, as ``read`` does, that must have pools.
+
+    Raises:
+        ModelError: As for ``read``.
+        MarkError: It has none, or a tool has hidden one.
+    """
+    from supernet_onnx import supergraph
+    from supernet_onnx.errors import MarkError
+
+    graph = read(file)
+    with reading(file, MarkError):
+        supergraph.check_pools(graph)
+    return graph
 
 
 def limits() -> Limits:

@@ -91,7 +91,7 @@ def profile(
     output = output or file.with_name(f"{file.stem}.latency.json")
     unfinished = output.with_name(f"{output.name}.partial")
     with progress("measuring") as done:
-        graph = options.read(file)
+        graph = options.read_supernet(file)
         options.check_dims([graph], dims)
         options.check_targets([output, unfinished], inputs=[file], supergraph=graph, force=force)
         settings = profiling.Settings(

@@ -78,7 +78,7 @@ def score(
     from supernet_onnx.search.scorer import score as score_branches
 
     with progress("reading the model"):
-        graph = options.read(file)
+        graph = options.read_supernet(file)
     if output is not None:
         if output.suffix not in (".json", ".onnx"):
             raise click.BadParameter(

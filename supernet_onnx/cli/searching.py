@@ -11,7 +11,6 @@ from supernet_onnx.cli.budgeting import budgeting
 from supernet_onnx.cli.fronts import check_outputs, render, writing
 from supernet_onnx.cli.measuring import measuring
 from supernet_onnx.cli.output import muted, progress, show
-from supernet_onnx.errors import MarkError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,9 +98,7 @@ def search(
     from supernet_onnx.search.processes import explore
 
     with progress("reading the model"):
-        graph = options.read(file)
-    if not graph.pools:
-        raise MarkError(f"'{file}' has no pools, so there is nothing to search; export it with SuperNet.export_onnx")
+        graph = options.read_supernet(file)
     options.check_dims([graph], dims)
     budgets, _ = demands.parsed()
     metrics = _metrics(names or ("params",), demands)

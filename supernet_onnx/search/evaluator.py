@@ -16,7 +16,7 @@ from multiprocessing import connection
 from typing import TYPE_CHECKING
 
 from supernet_onnx import folding, pruning, runtime, supergraph
-from supernet_onnx.errors import MarkError, RunError
+from supernet_onnx.errors import RunError
 from supernet_onnx.selection import Selection, resolve
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Evaluator:
 
     Raises:
         ModelError: The model does not pass the gate.
-        MarkError: It has no pool.
+        MarkError: It has no pool, or a tool has hidden one.
         RunError: The data do not fit the model, or the measure is none.
     """
 
@@ -79,8 +79,7 @@ class Evaluator:
         self.supergraph = supergraph.read(
             evaluation.model, limits=evaluation.limits, allow_links=evaluation.allow_links
         )
-        if not self.supergraph.pools:
-            raise MarkError(f"'{evaluation.model}' has no pools; export it with SuperNet.export_onnx")
+        supergraph.check_pools(self.supergraph)
         graph, size = self.supergraph.graph, evaluation.batch_size
         self.measure = runtime.find_measure(evaluation.measure)
         self._target = evaluation.target or runtime.find_target(evaluation.data, graph)

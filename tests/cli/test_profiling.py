@@ -105,6 +105,5 @@ def test_an_absent_provider_is_an_error_that_lists_those_present(flat: Path) -> 
     assert "CPUExecutionProvider" in told
 
 
-def test_a_model_without_pools_and_an_output_that_is_the_model_are_errors(flat: Path, plain: Path) -> None:
-    assert "no pool, so there are no branches to measure" in error("profile", plain)
+def test_an_output_that_is_the_model_is_an_error(flat: Path) -> None:
     assert "is also" in error("profile", flat, "-o", flat)

@@ -99,11 +99,6 @@ def test_prune_with_computed_weights_needs_a_choice(tmp_path: Path) -> None:
     assert record("prune", path, "--select", "p=minus", "--verify")["selection"] == {"p": "minus", "q": "plain"}
 
 
-def test_prune_without_pools_is_an_error(plain: Path) -> None:
-    assert "plain.onnx': the model has no pool, so there is nothing to select" in error("prune", plain)
-    assert record("prune", plain, exit_code=2)["error"]["code"] == "mark"
-
-
 def test_an_output_that_is_an_input_is_refused_unless_forced(flat: Path, tmp_path: Path) -> None:
     content = flat.read_bytes()
     assert "is also an input; choose another name, or pass --force" in error("prune", flat, "-o", flat)
