@@ -104,6 +104,7 @@ def search(
     metrics = _metrics(names or ("params",), demands)
     read = [file, data.file, data.calibration, selection_file, demands.scores_file, *demands.tables]
     check_outputs(outputs, inputs=read, supergraph=graph, force=force, metrics=len(metrics) + 1)
+    _keep_study(storage, outputs)
     exploration = Exploration(
         data.evaluation(file, objective),
         metrics=metrics,
@@ -124,6 +125,21 @@ def search(
         files.write(path, content)
     facts = {"trials": found.trials, "measured": found.measured, "lost": found.lost}
     show(report.Tradeoffs(found.front, outputs, facts=facts), as_json=as_json)
+
+
+def _keep_study(place: str | None, outputs: Sequence[Path]) -> None:
+    """Refuse an output that would replace the file of the study, which nothing makes good.
+
+    Raises:
+        OutputError: It is the one that is there, or that would be made.
+    """
+    from supernet_onnx.errors import OutputError
+    from supernet_onnx.search.studies import file_of
+
+    kept = file_of(place)
+    for path in outputs:
+        if kept is not None and path.resolve() == kept.resolve():
+            raise OutputError(f"output '{path}' is where --storage keeps the study; choose another name")
 
 
 def _metrics(texts: Sequence[str], demands: Demands) -> tuple[str, ...]:

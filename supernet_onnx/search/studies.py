@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
-__all__ = ["Sampler", "complete", "fail_lost", "kept", "open_study", "sign"]
+__all__ = ["Sampler", "complete", "fail_lost", "file_of", "kept", "open_study", "sign"]
 
 Sampler: TypeAlias = Literal["nsga2", "random"]
 
@@ -67,6 +67,17 @@ def kept(place: str | None) -> Iterator[BaseStorage]:
         if isinstance(storage, RDBStorage):
             storage.remove_session()
             storage.engine.dispose()
+
+
+def file_of(place: str | None) -> Path | None:
+    """Return the file that keeps the studies of a place, a journal or a database of SQLite; None if no file does."""
+    if place is None or "://" not in place:
+        return None if place is None else Path(place)
+    from sqlalchemy.engine import make_url
+
+    with _translated(place):
+        url = make_url(place)
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
 def _open(place: str | None) -> BaseStorage:

@@ -55,6 +55,24 @@ def test_bad_usage_of_search_is_said(flat: Path, data: Path, tmp_path: Path) -> 
     assert "study 'flat' is about something else: it differs in metrics; give another name with --study" in message
 
 
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_a_front_never_replaces_the_study_that_it_comes_from(
+    force: list[str], flat: Path, data: Path, tmp_path: Path
+) -> None:
+    arguments = ["search", flat, "--data", data, "--trials", 2, *force]
+    place = tmp_path / "study.json"
+    named = f"output '{place}' is where --storage keeps the study; choose another name"
+    assert named in error(*arguments, "--storage", place, "-o", place)
+    assert not place.exists()
+    record(*arguments, "--storage", place)
+    kept = place.read_bytes()
+    assert named in error(*arguments, "--storage", tmp_path / "." / "none" / ".." / "study.json", "-o", place)
+    (link := tmp_path / "link.json").symlink_to(place)
+    assert "link.json' is where --storage keeps" in error(*arguments, "--storage", place, "-o", link)
+    assert place.read_bytes() == kept
+    assert named in error(*arguments, "--storage", f"sqlite:///{place}", "-o", place)
+
+
 def test_without_optuna_a_search_says_what_to_install(flat: Path, data: Path) -> None:
     code = "import sys; sys.modules['optuna'] = None; from supernet_onnx.cli import main; main(sys.argv[1:])"
     command = [sys.executable, "-c", code, "search", flat, "--data", data]
