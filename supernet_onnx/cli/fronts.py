@@ -101,9 +101,9 @@ def pareto(
     are those of a front that search or pareto wrote.
     """
     demanded = demands or demands.modules or demands.tables
-    if source is not None and (names or points is not None or pairs or selection_file or demanded):
+    if source is not None and (names or points is not None or pairs or selection_file or demanded or dims):
         raise click.UsageError(
-            "--from takes a front as it is; leave out --metric, --points, --select, budgets and costs"
+            "--from takes a front as it is; leave out --metric, --points, --select, --dim, budgets and costs"
         )
     if folder is not None and top is None:
         raise click.UsageError("--folder is where --top K writes subnets; give both")

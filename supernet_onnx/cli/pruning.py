@@ -65,6 +65,10 @@ def prune(
 
     That is the branch of largest weight, unless another is selected, or the best branches within budgets.
     """
+    if inputs_file is not None and not verifies:
+        raise click.UsageError("--inputs is what --verify runs on; give both")
+    if (demands.modules or demands.tables) and not demands.budgets:
+        raise click.UsageError("--cost-module and --cost-table define what --budget may name; give a budget")
     from supernet_onnx import admission, pruning, report
 
     with progress("pruning"):

@@ -92,6 +92,8 @@ def search(
     Each selection is cut out, gets BatchNorm statistics of its own, and is measured in onnxruntime; Optuna proposes
     the next. Runs of one study share what they measured: at once, from other machines, or one after the other.
     """
+    if study is not None and storage is None:
+        raise click.UsageError("--study is a name in what --storage keeps; give both")
     from supernet_onnx import report
     from supernet_onnx import storage as files
     from supernet_onnx.search.explorer import Exploration

@@ -106,4 +106,11 @@ def test_an_absent_provider_is_an_error_that_lists_those_present(flat: Path) -> 
 
 
 def test_an_output_that_is_the_model_is_an_error(flat: Path) -> None:
-    assert "is also" in error("profile", flat, "-o", flat)
+    (link := flat.with_suffix(".json")).symlink_to(flat)
+    assert "is also" in error("profile", flat, "-o", link)
+
+
+def test_a_table_that_is_not_called_json_is_refused(flat: Path) -> None:
+    assert "flat.txt' does not end in .json, which is what is written" in error(
+        "profile", flat, "-o", flat.with_suffix(".txt")
+    )

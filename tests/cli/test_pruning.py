@@ -99,6 +99,13 @@ def test_prune_with_computed_weights_needs_a_choice(tmp_path: Path) -> None:
     assert record("prune", path, "--select", "p=minus", "--verify")["selection"] == {"p": "minus", "q": "plain"}
 
 
+def test_options_of_what_is_not_asked_for_are_refused(flat: Path) -> None:
+    assert "--inputs is what --verify runs on; give both" in error("prune", flat, "--inputs", "x.npz")
+    assert "--batch-size is that of the data of --recalibrate; give both" in error("prune", flat, "--batch-size", 8)
+    for flag in ("--cost-table", "--cost-module"):
+        assert "define what --budget may name; give a budget" in error("prune", flat, flag, "x")
+
+
 def test_an_output_that_is_an_input_is_refused_unless_forced(flat: Path, tmp_path: Path) -> None:
     content = flat.read_bytes()
     assert "is also an input; choose another name, or pass --force" in error("prune", flat, "-o", flat)

@@ -73,6 +73,9 @@ def test_bad_usage_of_score_is_said(flat: Path, data: Path, tmp_path: Path) -> N
     assert "ends neither in .json nor in .onnx" in error("score", flat, "--data", data, "-o", tmp_path / "s.txt")
     assert "is also an input" in error("score", flat, "--data", data, "-o", flat)
     assert "--method replace-one replaces; give it" in error("score", flat, "--data", data, "--select", "pool=skip")
+    for flag in ("--selections", "--seed"):
+        told = error("score", flat, "--data", data, "--method", "replace-one", flag, 4)
+        assert "--selections and --seed are about random selections; --method replace-one has none" in told
     assert "cannot be read as .npz" in error("score", flat, "--data", tmp_path / "none.npz")
 
 

@@ -47,6 +47,7 @@ def test_bad_usage_of_search_is_said(flat: Path, data: Path, tmp_path: Path) -> 
     settings = "mpic_latency:weight_bits=8,act_bits=8"
     assert "has settings, which a search does not take" in error(*arguments, "--metric", settings)
     assert "no selection meets params <= 9 elements" in error(*arguments, "--budget", "params=9", exit_code=1)
+    assert "--study is a name in what --storage keeps; give both" in error(*arguments, "--study", "one")
     assert "'front.txt' ends in none of" in error(*arguments, "-o", "front.txt")
     assert "cannot be opened" in error(*arguments, "--storage", "nonesuch://place")
     place = ["--storage", tmp_path / "study.log"]
