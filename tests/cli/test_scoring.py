@@ -66,6 +66,15 @@ def test_scores_are_written_as_json_and_into_another_file(flat: Path, data: Path
     assert lines[-2].startswith("rank correlation on selections held back: ")
 
 
+def test_errors_that_nothing_tells_are_shown_as_unknown(flat: Path, data: Path) -> None:
+    arguments = ["score", flat, "--data", data, "--selections", 3]
+    assert set(record(*arguments)["standard_errors"]["pool"].values()) == {None}
+    lines = call(*arguments).stdout.splitlines()
+    assert [line.split()[-1] for line in lines[:4]] == ["error", "-", "-", "-"]
+    assert "errors are unknown: 3 selections leave nothing to tell them from; measure more with --selections" in lines
+    assert None not in record(*arguments[:4], "--selections", 6)["standard_errors"]["pool"].values()
+
+
 def test_bad_usage_of_score_is_said(flat: Path, data: Path, tmp_path: Path) -> None:
     assert "Missing option '--data'" in error("score", flat)
     assert "'val' is no measure" in error("score", flat, "--data", data, "--loss", "val")
