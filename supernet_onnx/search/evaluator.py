@@ -5,6 +5,7 @@ Imported only by what measures; the exact choice does without onnxruntime.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from supernet_onnx.admission import Limits
 
-__all__ = ["Evaluation", "Evaluator", "begin_child", "evaluate_all", "sharing_cores"]
+__all__ = ["Evaluation", "Evaluator", "begin_child", "evaluate_all", "sharing_cores", "undisturbed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +135,31 @@ def evaluate_all(
     return [values[selection] for selection in selections]
 
 
-def begin_child() -> None:
-    """Leave an interrupt to the process that started this one, and end when that one ends, however it does."""
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Start processes in this block that no interrupt reaches while they begin: it is for the one that starts them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def begin_child(*until: connection.Connection) -> None:
+    """Leave an interrupt to the process that started this one, and end when that one ends, however it does.
+
+    Args:
+        until: Or when one of these is closed at its other end.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def follow() -> None:
-        connection.wait([parent.sentinel])
+        connection.wait([parent.sentinel, *until])
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
@@ -162,22 +180,26 @@ def _evaluated(evaluator: Evaluator, selections: Sequence[Selection], jobs: int)
         return
     context = multiprocessing.get_context("spawn")  # onnxruntime's threads do not survive a fork
     evaluation = sharing_cores(evaluator.evaluation, jobs)
-    pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(evaluation,))
+    theirs, ours = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(evaluation, theirs))
     try:
-        running = {pool.submit(_value, selection.as_dict()): selection for selection in selections}
+        with undisturbed():
+            running = {pool.submit(_value, selection.as_dict()): selection for selection in selections}
         for done in as_completed(running):
             yield running[done], done.result()
     except BrokenProcessPool as error:
         raise RunError("a process that measures selections died; out of memory? use fewer --jobs") from error
     finally:
+        ours.close()  # nobody waits for what is being measured
         pool.shutdown(cancel_futures=True)
+        theirs.close()
 
 
 _EVALUATORS: list[Evaluator] = []  # of a process that was started to measure: its one
 
 
-def _begin(evaluation: Evaluation) -> None:
-    begin_child()
+def _begin(evaluation: Evaluation, until: connection.Connection) -> None:
+    begin_child(until)
     _EVALUATORS.append(Evaluator(evaluation))
 
 

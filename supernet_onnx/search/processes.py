@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from supernet_onnx.errors import RunError, SuperNetError
 from supernet_onnx.search import studies
-from supernet_onnx.search.evaluator import begin_child, sharing_cores
+from supernet_onnx.search.evaluator import begin_child, sharing_cores, undisturbed
 from supernet_onnx.search.explorer import Explorer
 
 if TYPE_CHECKING:
@@ -97,7 +97,8 @@ def _run_once(explorer: Explorer, trials: int, jobs: int, progress: Callable[[in
         for number in range(1, jobs + 1):
             ours, theirs = context.Pipe(duplex=False)
             process = context.Process(target=_work, args=(exploration, number, trials, turns, theirs), daemon=True)
-            process.start()
+            with undisturbed():
+                process.start()
             theirs.close()
             processes.append((process, ours))
         while alive := [process for process, _ in processes if process.is_alive()]:
