@@ -97,8 +97,11 @@ def _run_once(explorer: Explorer, trials: int, jobs: int, progress: Callable[[in
         for number in range(1, jobs + 1):
             ours, theirs = context.Pipe(duplex=False)
             process = context.Process(target=_work, args=(exploration, number, trials, turns, theirs), daemon=True)
-            with undisturbed():
-                process.start()
+            try:
+                with undisturbed():
+                    process.start()
+            except OSError as error:
+                raise RunError(f"process {number} of {jobs} cannot be started: {error}; use fewer --jobs") from error
             theirs.close()
             processes.append((process, ours))
         while alive := [process for process, _ in processes if process.is_alive()]:
