@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
@@ -433,6 +434,8 @@ def check_targets(
         storage.check_target(path)
         if not path.parent.is_dir():
             raise OutputError(f"output '{path}': its folder does not exist; create it first")
+        if not os.access(path.parent, os.W_OK):
+            raise OutputError(f"output '{path}': its folder may not be written to; choose another one")
         if not force:
             storage.refuse_overwrite(path, taken)
     if len({path.resolve() for path in targets}) < len(targets):

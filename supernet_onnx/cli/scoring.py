@@ -81,15 +81,14 @@ def score(
 
     with progress("reading the model"):
         graph = options.read_supernet(file)
-    if output is not None:
-        if output.suffix not in (".json", ".onnx"):
-            raise click.BadParameter(
-                f"'{output}' ends neither in .json nor in .onnx, which says what is written",
-                click.get_current_context(),
-                param_hint="--output",
-            )
-        read = [file, data.file, data.calibration, selection_file]
-        options.check_targets([output], inputs=read, supergraph=graph, force=force)
+    if output is not None and output.suffix not in (".json", ".onnx"):
+        raise click.BadParameter(
+            f"'{output}' ends neither in .json nor in .onnx, which says what is written",
+            click.get_current_context(),
+            param_hint="--output",
+        )
+    read = [data.file, data.calibration, selection_file, *([] if output is None else [file])]
+    options.check_targets([output or file], inputs=read, supergraph=graph, force=force)
     with progress("measuring selections") as tell:
         scored = score_branches(
             data.evaluation(file, measure),

@@ -1,7 +1,8 @@
-"""What verbs share: the check that there are pools."""
+"""What verbs share: what they check before any work."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import onnx
@@ -24,6 +25,21 @@ two (float[batch, 4] x) => (float[batch, 4] y)
     y = supernet_onnx.Pool2 <pool = "q", branches = ["minus", "skip"]> ("q.weights", b, p)
 }
 """
+
+
+@pytest.mark.parametrize("verb", ["prune", "pareto", "profile", "report", "score", "search"])
+def test_an_output_whose_folder_may_not_be_written_to_is_refused_before_any_work(
+    verb: str, flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--data", tmp_path / "none.npz"] if verb in ("score", "search") else []  # work would find none
+    (folder := tmp_path / "closed").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != folder)  # a superuser may write anywhere
+    output = folder / {"prune": "o.onnx", "report": "o.html"}.get(verb, "o.json")
+    told = error(verb, flat, *arguments, "-o", output)
+    assert f"output '{output}': its folder may not be written to; choose another one" in told
+    if verb == "score":  # into the file itself
+        monkeypatch.setattr(os, "access", lambda path, mode: path != flat.parent)
+        assert f"output '{flat}': its folder may not be written to" in error(verb, flat, *arguments)
 
 
 @pytest.mark.parametrize("verb", ["prune", "pareto", "profile", "report", "score", "search"])
