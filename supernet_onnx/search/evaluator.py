@@ -22,6 +22,7 @@ from supernet_onnx.selection import Selection, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from multiprocessing.process import BaseProcess
     from pathlib import Path
 
     from supernet_onnx.admission import Limits
@@ -137,29 +138,33 @@ def evaluate_all(
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Start processes in this block that no interrupt reaches while they begin: it is for the one that starts them."""
-    if not hasattr(signal, "pthread_sigmask"):
+    """Start processes in this block that no interrupt reaches while they begin: it is for the one that starts them.
+
+    That one heeds it behind the block, for it must tell a process what to do once that is there.
+    """
+    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
         yield
         return
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
-def begin_child(*until: connection.Connection) -> None:
-    """Leave an interrupt to the process that started this one, and end when that one ends, however it does.
-
-    Args:
-        until: Or when one of these is closed at its other end.
-    """
+def begin_child() -> None:
+    """Leave an interrupt to the process that started this one, and end when that one ends, however it does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def follow() -> None:
-        connection.wait([parent.sentinel, *until])
+        connection.wait([parent.sentinel])
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
@@ -180,26 +185,28 @@ def _evaluated(evaluator: Evaluator, selections: Sequence[Selection], jobs: int)
         return
     context = multiprocessing.get_context("spawn")  # onnxruntime's threads do not survive a fork
     evaluation = sharing_cores(evaluator.evaluation, jobs)
-    theirs, ours = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(evaluation, theirs))
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(evaluation,))
+    started: set[BaseProcess] = set()
     try:
         with undisturbed():
             running = {pool.submit(_value, selection.as_dict()): selection for selection in selections}
+            started = set(multiprocessing.active_children()) - others
         for done in as_completed(running):
             yield running[done], done.result()
     except BrokenProcessPool as error:
         raise RunError("a process that measures selections died; out of memory? use fewer --jobs") from error
     finally:
-        ours.close()  # nobody waits for what is being measured
+        for process in started:  # nobody waits for what is still being measured
+            process.terminate()
         pool.shutdown(cancel_futures=True)
-        theirs.close()
 
 
 _EVALUATORS: list[Evaluator] = []  # of a process that was started to measure: its one
 
 
-def _begin(evaluation: Evaluation, until: connection.Connection) -> None:
-    begin_child(until)
+def _begin(evaluation: Evaluation) -> None:
+    begin_child()
     _EVALUATORS.append(Evaluator(evaluation))
 
 
