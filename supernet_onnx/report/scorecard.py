@@ -58,7 +58,7 @@ class Scorecard:
         table = Table(["pool", "branch"], ["score", "error"] if errors else ["score"])
         for pool in scored.supergraph.pools:
             for i, branch in enumerate(pool.branches):
-                error = [_error(errors[pool.name][i])] if errors else []
+                error = [_told(errors[pool.name][i], 4)] if errors else []
                 table.add_row(clean(pool.name), clean(branch.name), f"{scored.scores[pool.name][i]:.4f}", *error)
             table.add_section()
         losses = scored.losses
@@ -68,7 +68,7 @@ class Scorecard:
             f"{scored.measure}: loss from {min(losses):.4f} to {max(losses):.4f}",
         ]
         if scored.rank_correlation is not None:
-            lines.append(f"rank correlation on selections held back: {scored.rank_correlation:.3f}")
+            lines.append(f"rank correlation on selections held back: {_told(scored.rank_correlation, 3)}")
         if errors and any(math.isnan(error) for of_pool in errors.values() for error in of_pool):
             lines.append(
                 f"errors are unknown: {plural(len(losses), 'selection')} leave nothing to tell them from; "
@@ -86,5 +86,5 @@ class Scorecard:
         }
 
 
-def _error(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.4f}"
+def _told(value: float, digits: int) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"

@@ -47,6 +47,7 @@ Sampler: TypeAlias = Literal["nsga2", "random"]
 
 _POPULATION: Final = 24  # of NSGA-II: trials are few, for each measures a network
 _HEARTBEAT_S: Final = 30  # of a database, on which the trials of other machines that died are known by
+_FAILURES: Final = (optuna.exceptions.OptunaError, SQLAlchemyError, OSError)  # of a storage
 _OWNER: Final = "supernet_onnx.search"
 _PROCESS: Final = "process"
 
@@ -66,9 +67,12 @@ def kept(place: str | None) -> Iterator[BaseStorage]:
     storage = _open(place)
     try:
         yield storage
-    except (optuna.exceptions.OptunaError, SQLAlchemyError, OSError) as error:
+    except (*_FAILURES, AssertionError) as error:
+        cause = error.__context__ if isinstance(error, AssertionError) else error  # Optuna's, if a trial cannot end
+        if not isinstance(cause, _FAILURES):
+            raise
         raise RunError(
-            f"{_shown(place)} fails: {_told(error)}; mend that, and the same command goes on with what it holds"
+            f"{_shown(place)} fails: {_told(cause)}; mend that, and the same command goes on with what it holds"
         ) from error
     finally:
         if isinstance(storage, RDBStorage):
@@ -256,7 +260,7 @@ def _translated(where: str) -> Iterator[None]:
     """Turn what a storage raises when it is opened into our error."""
     try:
         yield
-    except (optuna.exceptions.OptunaError, SQLAlchemyError, OSError, ImportError, ValueError) as error:
+    except (*_FAILURES, ImportError, ValueError) as error:
         raise RunError(f"{where} cannot be opened: {_told(error)}") from error
 
 

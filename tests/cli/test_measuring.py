@@ -15,6 +15,8 @@ from subprocess import PIPE
 import numpy as np
 import pytest
 
+from tests.cli.calling import error
+
 SLOW = """
 import time
 def slow(outputs, targets):
@@ -66,6 +68,13 @@ def test_an_interrupt_ends_processes_in_the_middle_of_a_selection(
             assert program.poll() is None
             time.sleep(0.05)
         end(program)
+
+
+@pytest.mark.parametrize("verb", ["score", "search"])
+def test_more_processes_than_a_machine_can_use_are_refused(verb: str, flat: Path, data: Path) -> None:
+    most = 8 * (os.cpu_count() or 1)
+    assert f"give at most {most}" in error(verb, flat, "--data", data, "--jobs", most + 1)
+    assert "is not in the range" in error(verb, flat, "--data", data, "--jobs", 0)
 
 
 @pytest.mark.parametrize("verb", ["score", "search"])

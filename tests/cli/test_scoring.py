@@ -66,6 +66,13 @@ def test_scores_are_written_as_json_and_into_another_file(flat: Path, data: Path
     assert lines[-2].startswith("rank correlation on selections held back: ")
 
 
+def test_a_correlation_of_losses_that_are_all_equal_is_shown_as_unknown(flat: Path, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "loss.py").write_text("def even(outputs, targets):\n    return 1.0\n")
+    arguments = ["score", flat, "--data", data, "--selections", 6, "--loss", f"{tmp_path / 'loss.py'}:even"]
+    assert "rank correlation on selections held back: -" in call(*arguments).stdout.splitlines()
+    assert record(*arguments)["rank_correlation"] is None
+
+
 def test_errors_that_nothing_tells_are_shown_as_unknown(flat: Path, data: Path) -> None:
     arguments = ["score", flat, "--data", data, "--selections", 3]
     assert set(record(*arguments)["standard_errors"]["pool"].values()) == {None}

@@ -7,6 +7,7 @@ import json
 import resource
 from typing import TYPE_CHECKING
 
+import optuna
 import pytest
 
 from supernet_onnx.errors import RunError
@@ -59,6 +60,22 @@ def test_a_place_that_fails_is_named_and_so_is_the_next_step(place: Path) -> Non
     told = rf"'{place}' fails: File too large; mend that, and the same command goes on with what it holds"
     with files_of_at_most(place.stat().st_size), pytest.raises(RunError, match=told), studies.kept(str(place)) as kept:
         kept.create_new_study([], "other")
+
+
+def test_wherever_room_ends_in_a_trial_the_place_is_named_and_its_journal_stays_whole(tmp_path: Path) -> None:
+    def search(place: Path, trials: int) -> int:
+        with studies.kept(str(place)) as kept:
+            study = optuna.create_study(storage=kept, study_name="s", load_if_exists=True)
+            study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=trials)
+            return len(study.trials)
+
+    search(whole := tmp_path / "whole.log", 2)
+    for room in range(150, whole.stat().st_size, 60):
+        place = tmp_path / f"{room}.log"
+        with files_of_at_most(room), pytest.raises(RunError, match="fails: File too large"):
+            search(place, 9)
+        assert place.read_bytes().endswith(b"\n")
+        assert search(place, 1) >= 1
 
 
 @pytest.mark.parametrize(
