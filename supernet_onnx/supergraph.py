@@ -9,7 +9,7 @@ import contextlib
 import gc
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from supernet_onnx.marks import Mark
     from supernet_onnx.recovery import Recovery
 
-__all__ = ["Branch", "Condition", "Pool", "SuperGraph", "format_version", "read"]
+__all__ = ["Branch", "Condition", "Pool", "SuperGraph", "check_pools", "format_version", "read"]
 
 Condition = Diagram
 """When something is live: a diagram over the pools (one level a pool, in their order) whose leaves are 0 and 1."""
+
+_OF_OPTIMIZER: Final = "com.microsoft.nchwc"  # a domain that every model imports which onnxruntime wrote
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,33 @@ def _uncollected() -> Iterator[None]:
 def format_version(model: ModelProto) -> str | None:
     """Return the mark format version that the model's metadata name, or None."""
     return next((entry.value for entry in model.metadata_props if entry.key == marks.FORMAT_KEY), None)
+
+
+def check_pools(supergraph: SuperGraph) -> None:
+    """Refuse a model that has no pool, or of which a tool has hidden one.
+
+    A supernet's metadata outlive tools that inline its pool functions; those that also rewrite what is inlined leave
+    mixtures that nothing can tell from other sums.
+
+    Raises:
+        MarkError: It is such a model.
+    """
+    model, lost = supergraph.model, supergraph.recovery.lost
+    if supergraph.pools and not lost:
+        return
+    if not lost and all(entry.key != marks.FORMAT_KEY for entry in model.metadata_props):
+        raise MarkError("the model has no pool, so there is nothing to select: export it with SuperNet.export_onnx")
+    if any(entry.domain == _OF_OPTIMIZER for entry in model.opset_import):
+        step = "onnxruntime optimized it"
+    else:
+        step = "a tool inlined its function and rewrote it, as an optimizer does that knows no marks"
+    which = f"the mark of pool '{lost[0]}' is" if len(lost) == 1 else "the marks are"
+    if len(lost) > 1:
+        which = f"the marks of {len(lost)} pools, '{lost[0]}' the first, are"
+    raise MarkError(
+        f"the model is a supernet in which {which} gone: {step}; take the file that SuperNet.export_onnx wrote, "
+        "and optimize what is pruned from it"
+    )
 
 
 def _check_format(model: ModelProto) -> None:

@@ -138,8 +138,8 @@ def test_a_pool_whose_name_an_optimizer_computed_away_is_an_error_that_names_the
     with pytest.raises(MarkError) as error:
         prune(supergraph, next(every(supergraph)))
     assert str(error.value) == (
-        "the model is a supernet in which the mark of pool 'met' is gone: onnxruntime optimized it; prune the file "
-        "that SuperNet.export_onnx wrote, then optimize"
+        "the model is a supernet in which the mark of pool 'met' is gone: onnxruntime optimized it; take the file "
+        "that SuperNet.export_onnx wrote, and optimize what is pruned from it"
     )
 
 

@@ -10,7 +10,7 @@ from supernet_onnx.cli import options
 from supernet_onnx.cli.budgeting import budgeting
 from supernet_onnx.cli.output import muted, progress, show
 from supernet_onnx.cli.recalibrating import recalibrating
-from supernet_onnx.errors import MarkError, ModelError, SelectionError
+from supernet_onnx.errors import ModelError, SelectionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -101,9 +101,9 @@ def pareto(
     are those of a front that search or pareto wrote.
     """
     demanded = demands or demands.modules or demands.tables
-    if source is not None and (names or points is not None or pairs or selection_file or demanded):
+    if source is not None and (names or points is not None or pairs or selection_file or demanded or dims):
         raise click.UsageError(
-            "--from takes a front as it is; leave out --metric, --points, --select, budgets and costs"
+            "--from takes a front as it is; leave out --metric, --points, --select, --dim, budgets and costs"
         )
     if folder is not None and top is None:
         raise click.UsageError("--folder is where --top K writes subnets; give both")
@@ -112,10 +112,8 @@ def pareto(
     from supernet_onnx import report, storage
 
     with progress("reading the model"):
-        graph = options.read(file)
+        graph = options.read_supernet(file)
     options.check_dims([graph], dims)
-    if not graph.pools:
-        raise MarkError(f"'{file}' has no pools, so there is nothing to choose; export it with SuperNet.export_onnx")
     read = [file, source, selection_file, demands.scores_file, calibration.file, *demands.tables]
     folder = _folder(file, folder) if top is not None else None
     names = names or ("params",)

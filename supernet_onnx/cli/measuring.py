@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Data", "measuring"]
 
 R = TypeVar("R")
+
+_PER_CORE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,18 @@ class Data:
         )
 
 
+def _jobs(context: click.Context, parameter: click.Parameter, number: int) -> int:
+    """Refuse processes that do nothing but take up the memory of the machine."""
+    cores = os.cpu_count() or 1
+    if number > _PER_CORE * cores:
+        raise click.BadParameter(
+            f"{number} processes would take down a machine of {cores} cores; give at most {_PER_CORE * cores}",
+            context,
+            parameter,
+        )
+    return number
+
+
 def measuring(command: Callable[..., R]) -> Callable[..., R]:
     """Add ``--data``, ``--target``, ``--calibrate``, ``--batch-size`` and ``--jobs``; the command takes ``data``."""
 
@@ -73,7 +88,12 @@ def measuring(command: Callable[..., R]) -> Callable[..., R]:
     count = click.IntRange(min=1)
     for option in (
         click.option(
-            "--jobs", type=options.THREADS, default=1, show_default=True, help="Processes that measure, at once."
+            "--jobs",
+            type=click.IntRange(min=1),
+            default=1,
+            show_default=True,
+            callback=_jobs,
+            help=f"Processes that measure, at once; at most {_PER_CORE} for each core.",
         ),
         click.option("--batch-size", type=count, default=64, show_default=True, help="Samples of a batch."),
         click.option(

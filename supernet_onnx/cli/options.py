@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
@@ -38,6 +39,7 @@ __all__ = [
     "limits",
     "metrics",
     "read",
+    "read_supernet",
     "reading",
     "selecting",
     "shapes",
@@ -109,6 +111,22 @@ def read(file: Path) -> SuperGraph:
     from supernet_onnx import supergraph
 
     return supergraph.read(file, limits=limits(), allow_links=allow_links())
+
+
+def read_supernet(file: Path) -> SuperGraph:
+    """Read a model, as ``read`` does, that must have pools.
+
+    Raises:
+        ModelError: As for ``read``.
+        MarkError: It has none, or a tool has hidden one.
+    """
+    from supernet_onnx import supergraph
+    from supernet_onnx.errors import MarkError
+
+    graph = read(file)
+    with reading(file, MarkError):
+        supergraph.check_pools(graph)
+    return graph
 
 
 def limits() -> Limits:
@@ -416,6 +434,8 @@ def check_targets(
         storage.check_target(path)
         if not path.parent.is_dir():
             raise OutputError(f"output '{path}': its folder does not exist; create it first")
+        if not os.access(path.parent, os.W_OK):
+            raise OutputError(f"output '{path}': its folder may not be written to; choose another one")
         if not force:
             storage.refuse_overwrite(path, taken)
     if len({path.resolve() for path in targets}) < len(targets):

@@ -89,9 +89,15 @@ def profile(
     from supernet_onnx import profiling, report, storage
 
     output = output or file.with_name(f"{file.stem}.latency.json")
+    if output.suffix != ".json":
+        raise click.BadParameter(
+            f"'{output}' does not end in .json, which is what is written",
+            click.get_current_context(),
+            param_hint="--output",
+        )
     unfinished = output.with_name(f"{output.name}.partial")
     with progress("measuring") as done:
-        graph = options.read(file)
+        graph = options.read_supernet(file)
         options.check_dims([graph], dims)
         options.check_targets([output, unfinished], inputs=[file], supergraph=graph, force=force)
         settings = profiling.Settings(

@@ -11,7 +11,7 @@ from supernet_onnx.cli import options
 from supernet_onnx.cli.budgeting import budgeting
 from supernet_onnx.cli.output import progress, show
 from supernet_onnx.cli.recalibrating import recalibrating
-from supernet_onnx.errors import CheckFailedError, CostError, MarkError, ModelError
+from supernet_onnx.errors import CheckFailedError, CostError, ModelError
 from supernet_onnx.report import explain
 
 if TYPE_CHECKING:
@@ -65,16 +65,19 @@ def prune(
 
     That is the branch of largest weight, unless another is selected, or the best branches within budgets.
     """
+    if inputs_file is not None and not verifies:
+        raise click.UsageError("--inputs is what --verify runs on; give both")
+    if (demands.modules or demands.tables) and not demands.budgets:
+        raise click.UsageError("--cost-module and --cost-table define what --budget may name; give a budget")
     from supernet_onnx import admission, pruning, report
 
     with progress("pruning"):
-        graph = options.read(file)
+        graph = options.read_supernet(file)
         output = output or file.with_name(f"{file.stem}.pruned.onnx")
         options.check_dims([graph], dims)
         targets = _targets(graph.model, output) + ([] if save_selection is None else [save_selection])
         inputs = [file, selection_file, inputs_file, demands.scores_file, calibration.file]
         options.check_targets(targets, inputs=inputs, supergraph=graph, force=force)
-        _check_pools(graph, file)
         choice = demands.choose(graph, pairs, selection_file, dims) if demands else None
         chosen = choice.selection if choice else options.choose(graph, pairs, selection_file)
         subnet = pruning.prune(graph, chosen)
@@ -88,15 +91,6 @@ def prune(
     notes = [*graph.recovery.notes, *notes]
     found = report.Pruning(graph, chosen, output, nodes, metrics, notes, sizes, comparison, choice, batchnorms)
     show(found, as_json=as_json)
-
-
-def _check_pools(graph: SuperGraph, file: Path) -> None:
-    from supernet_onnx import pruning
-
-    try:
-        pruning.check_pools(graph)
-    except MarkError as error:
-        raise MarkError(f"'{file}': {error}") from error
 
 
 def _verified(

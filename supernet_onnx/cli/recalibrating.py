@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Calibration", "recalibrating"]
 
 R = TypeVar("R")
+
+_BATCH_SIZE: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,10 @@ def recalibrating(command: Callable[..., R]) -> Callable[..., R]:
     """Add ``--recalibrate``, ``--batch-size`` and ``--fold``; the command takes them as ``calibration``."""
 
     @functools.wraps(command)
-    def bundled(*args: object, file_of_data: Path | None, batch_size: int, folds: bool, **kwargs: object) -> R:
-        return command(*args, calibration=Calibration(file_of_data, batch_size, folds), **kwargs)
+    def bundled(*args: object, file_of_data: Path | None, batch_size: int | None, folds: bool, **kwargs: object) -> R:
+        if batch_size is not None and file_of_data is None:
+            raise click.UsageError("--batch-size is that of the data of --recalibrate; give both")
+        return command(*args, calibration=Calibration(file_of_data, batch_size or _BATCH_SIZE, folds), **kwargs)
 
     added = click.option("--fold", "folds", is_flag=True, help="Fold BatchNorm into the convolutions before it.")(
         bundled
@@ -81,9 +85,7 @@ def recalibrating(command: Callable[..., R]) -> Callable[..., R]:
     added = click.option(
         "--batch-size",
         type=click.IntRange(min=1),
-        default=64,
-        show_default=True,
-        help="Samples of a batch to recalibrate on.",
+        help=f"Samples of a batch to recalibrate on, {_BATCH_SIZE} if left out.",
     )(added)
     return click.option(
         "--recalibrate",

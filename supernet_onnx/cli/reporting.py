@@ -10,7 +10,7 @@ from supernet_onnx.cli import options
 from supernet_onnx.cli.counting import counting
 from supernet_onnx.cli.fronts import read_front
 from supernet_onnx.cli.output import progress, show
-from supernet_onnx.errors import MarkError, ReportError
+from supernet_onnx.errors import ReportError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -80,13 +80,11 @@ def report(
     measured = [costs.latency(path) for path in tables]  # what was measured is shown without being asked for
     metrics += [metric for metric in measured if metric.name not in {own.name for own in metrics}]
     with progress("pricing the model"):
-        graph = options.read(file)
+        graph = options.read_supernet(file)
         output = output or file.with_name(f"{file.stem}.report.html")
         options.check_dims([graph], dims)
         inputs = [file, selection_file, front_file, log_file, *tables, *modules]
         options.check_targets([output], inputs=inputs, supergraph=graph, force=force)
-        if not graph.pools:
-            raise MarkError(f"'{file}' has no pools, so there is nothing to report; cost prices any model")
         front = None if front_file is None else _front(front_file, graph)
         latency = _read(tables[0] if tables else None, page.latency_from_json)
         history = _read(log_file, lambda text: page.history_from_log(text, graph))

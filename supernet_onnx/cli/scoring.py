@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from supernet_onnx.search.scorer import Method, Scored
 
 __all__ = ["score"]
+
+_SELECTIONS: Final = 48
 
 
 @click.command()
@@ -34,10 +36,8 @@ __all__ = ["score"]
     "--selections",
     "number",
     type=click.IntRange(min=3),
-    default=48,
-    show_default=True,
     metavar="N",
-    help="How many random selections to measure.",
+    help=f"How many random selections to measure, {_SELECTIONS} if left out.",
 )
 @click.option(
     "--method",
@@ -47,7 +47,7 @@ __all__ = ["score"]
     help="Effects of branches in random selections, or of each branch in the selected network alone.",
 )
 @options.selecting
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random selections.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of the random selections, 0 if left out.")
 @click.option(
     "-o", "--output", type=options.PATH, metavar="OUT", help="Write .json, or another .onnx; FILE itself if left out."
 )
@@ -58,11 +58,11 @@ def score(
     *,
     data: Data,
     measure: str,
-    number: int,
+    number: int | None,
     method: Method,
     pairs: tuple[str, ...],
     selection_file: Path | None,
-    seed: int,
+    seed: int | None,
     output: Path | None,
     force: bool,
     as_json: bool,
@@ -74,27 +74,28 @@ def score(
     """
     if method == "ridge" and (pairs or selection_file):
         raise click.UsageError("--select and --selection say in which network --method replace-one replaces; give it")
+    if method == "replace-one" and (number is not None or seed is not None):
+        raise click.UsageError("--selections and --seed are about random selections; --method replace-one has none")
     from supernet_onnx import report
     from supernet_onnx.search.scorer import score as score_branches
 
     with progress("reading the model"):
-        graph = options.read(file)
-    if output is not None:
-        if output.suffix not in (".json", ".onnx"):
-            raise click.BadParameter(
-                f"'{output}' ends neither in .json nor in .onnx, which says what is written",
-                click.get_current_context(),
-                param_hint="--output",
-            )
-        read = [file, data.file, data.calibration, selection_file]
-        options.check_targets([output], inputs=read, supergraph=graph, force=force)
+        graph = options.read_supernet(file)
+    if output is not None and output.suffix not in (".json", ".onnx"):
+        raise click.BadParameter(
+            f"'{output}' ends neither in .json nor in .onnx, which says what is written",
+            click.get_current_context(),
+            param_hint="--output",
+        )
+    read = [data.file, data.calibration, selection_file, *([] if output is None else [file])]
+    options.check_targets([output or file], inputs=read, supergraph=graph, force=force)
     with progress("measuring selections") as tell:
         scored = score_branches(
             data.evaluation(file, measure),
-            selections=number,
+            selections=_SELECTIONS if number is None else number,
             method=method,
             base=lambda supergraph: options.choose(supergraph, pairs, selection_file),
-            seed=seed,
+            seed=seed or 0,
             jobs=data.jobs,
             progress=tell,
         )

@@ -11,7 +11,6 @@ from supernet_onnx.cli.budgeting import budgeting
 from supernet_onnx.cli.fronts import check_outputs, render, writing
 from supernet_onnx.cli.measuring import measuring
 from supernet_onnx.cli.output import muted, progress, show
-from supernet_onnx.errors import MarkError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,20 +92,21 @@ def search(
     Each selection is cut out, gets BatchNorm statistics of its own, and is measured in onnxruntime; Optuna proposes
     the next. Runs of one study share what they measured: at once, from other machines, or one after the other.
     """
+    if study is not None and storage is None:
+        raise click.UsageError("--study is a name in what --storage keeps; give both")
     from supernet_onnx import report
     from supernet_onnx import storage as files
     from supernet_onnx.search.explorer import Exploration
     from supernet_onnx.search.processes import explore
 
     with progress("reading the model"):
-        graph = options.read(file)
-    if not graph.pools:
-        raise MarkError(f"'{file}' has no pools, so there is nothing to search; export it with SuperNet.export_onnx")
+        graph = options.read_supernet(file)
     options.check_dims([graph], dims)
     budgets, _ = demands.parsed()
     metrics = _metrics(names or ("params",), demands)
     read = [file, data.file, data.calibration, selection_file, demands.scores_file, *demands.tables]
     check_outputs(outputs, inputs=read, supergraph=graph, force=force, metrics=len(metrics) + 1)
+    _keep_study(storage, outputs)
     exploration = Exploration(
         data.evaluation(file, objective),
         metrics=metrics,
@@ -127,6 +127,21 @@ def search(
         files.write(path, content)
     facts = {"trials": found.trials, "measured": found.measured, "lost": found.lost}
     show(report.Tradeoffs(found.front, outputs, facts=facts), as_json=as_json)
+
+
+def _keep_study(place: str | None, outputs: Sequence[Path]) -> None:
+    """Refuse an output that would replace the file of the study, which nothing makes good.
+
+    Raises:
+        OutputError: It is the one that is there, or that would be made.
+    """
+    from supernet_onnx.errors import OutputError
+    from supernet_onnx.search.studies import file_of
+
+    kept = file_of(place)
+    for path in outputs:
+        if kept is not None and path.resolve() == kept.resolve():
+            raise OutputError(f"output '{path}' is where --storage keeps the study; choose another name")
 
 
 def _metrics(texts: Sequence[str], demands: Demands) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from supernet_onnx.bench import environment
 from supernet_onnx.cost import measure, size
 from supernet_onnx.cost.calls import resolve_calls
 from supernet_onnx.cost.structure import structure_of
-from supernet_onnx.errors import MarkError, RunError
+from supernet_onnx.errors import RunError
 from supernet_onnx.graph import input_names
 from supernet_onnx.profiling.cutting import cut
 from supernet_onnx.profiling.fitting import fit
@@ -27,6 +27,7 @@ from supernet_onnx.runtime import CPU, check_providers
 from supernet_onnx.search.effects import balanced_selections
 from supernet_onnx.selection import count, every, sample
 from supernet_onnx.shapes import Bindings, type_of
+from supernet_onnx.supergraph import check_pools
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -105,13 +106,12 @@ def profile(
         progress: Called with the part of the work that is done, 0 to 1.
 
     Raises:
-        MarkError: There is no pool.
+        MarkError: There is no pool, or a tool has hidden one.
         RunError: A dim has no size, or onnxruntime lacks a provider or refuses a model.
         OutputError: ``unfinished`` cannot be written.
     """
     settings = settings or Settings()
-    if not supergraph.pools:
-        raise MarkError("the model has no pool, so there are no branches to measure; time it with supernet-onnx bench")
+    check_pools(supergraph)
     structure = structure_of(resolve_calls(supergraph, Bindings(settings.dims, settings.shapes)))
     types = resolve_calls(supergraph, _bindings(supergraph, settings)).types
     bench = Bench(supergraph.directory, settings.threads, check_providers(settings.providers), types)

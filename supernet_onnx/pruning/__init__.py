@@ -7,19 +7,19 @@ survives stays what it was, byte for byte.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from onnx import GraphProto, ModelProto, TrainingInfoProto, helper
 
 from supernet_onnx import marks
 from supernet_onnx.diagram import values
-from supernet_onnx.errors import MarkError
 from supernet_onnx.graph import initializer_names
 from supernet_onnx.pruning.calls import keep_called
 from supernet_onnx.pruning.fields import copy_fields
 from supernet_onnx.pruning.names import kept_annotations, mentioned, nested_parameters, parameters, restore
 from supernet_onnx.pruning.seam import Surgery, operate
 from supernet_onnx.selection import check
+from supernet_onnx.supergraph import check_pools
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
     from supernet_onnx.selection import Selection
     from supernet_onnx.supergraph import SuperGraph
 
-__all__ = ["check_pools", "prune"]
-
-_OF_OPTIMIZER: Final = "com.microsoft.nchwc"  # a domain that every model imports which onnxruntime wrote
+__all__ = ["prune"]
 
 
 def prune(supergraph: SuperGraph, selection: Selection) -> ModelProto:
@@ -77,33 +75,6 @@ def prune(supergraph: SuperGraph, selection: Selection) -> ModelProto:
     _assemble(subnet.graph, supergraph, live, surgery, trained)
     keep_called(subnet, source)
     return subnet
-
-
-def check_pools(supergraph: SuperGraph) -> None:
-    """Refuse a model that has no pool to prune, or of which a tool has hidden one.
-
-    A supernet's metadata outlive tools that inline its pool functions; those that also rewrite what is inlined leave
-    mixtures that nothing can tell from other sums.
-
-    Raises:
-        MarkError: It is such a model.
-    """
-    model, lost = supergraph.model, supergraph.recovery.lost
-    if supergraph.pools and not lost:
-        return
-    if not lost and all(entry.key != marks.FORMAT_KEY for entry in model.metadata_props):
-        raise MarkError("the model has no pool, so there is nothing to select: export it with SuperNet.export_onnx")
-    if any(entry.domain == _OF_OPTIMIZER for entry in model.opset_import):
-        step = "onnxruntime optimized it"
-    else:
-        step = "a tool inlined its function and rewrote it, as an optimizer does that knows no marks"
-    which = f"the mark of pool '{lost[0]}' is" if len(lost) == 1 else "the marks are"
-    if len(lost) > 1:
-        which = f"the marks of {len(lost)} pools, '{lost[0]}' the first, are"
-    raise MarkError(
-        f"the model is a supernet in which {which} gone: {step}; prune the file that SuperNet.export_onnx wrote, "
-        "then optimize"
-    )
 
 
 def _possible_training(

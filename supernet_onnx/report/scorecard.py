@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from supernet_onnx.report.form import Table, clean, plural
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from supernet_onnx.report.form import Json, Part
@@ -57,7 +58,7 @@ class Scorecard:
         table = Table(["pool", "branch"], ["score", "error"] if errors else ["score"])
         for pool in scored.supergraph.pools:
             for i, branch in enumerate(pool.branches):
-                error = [f"{errors[pool.name][i]:.4f}"] if errors else []
+                error = [_told(errors[pool.name][i], 4)] if errors else []
                 table.add_row(clean(pool.name), clean(branch.name), f"{scored.scores[pool.name][i]:.4f}", *error)
             table.add_section()
         losses = scored.losses
@@ -67,12 +68,23 @@ class Scorecard:
             f"{scored.measure}: loss from {min(losses):.4f} to {max(losses):.4f}",
         ]
         if scored.rank_correlation is not None:
-            lines.append(f"rank correlation on selections held back: {scored.rank_correlation:.3f}")
+            lines.append(f"rank correlation on selections held back: {_told(scored.rank_correlation, 3)}")
+        if errors and any(math.isnan(error) for of_pool in errors.values() for error in of_pool):
+            lines.append(
+                f"errors are unknown: {plural(len(losses), 'selection')} leave nothing to tell them from; "
+                "measure more with --selections"
+            )
         return [table, *lines, f"wrote {clean(str(self.output))}"]
 
-    def _by_branch(self, values: object) -> Json:
-        assert isinstance(values, dict)
+    def _by_branch(self, values: Mapping[str, tuple[float, ...]]) -> Json:
         return {
-            pool.name: {branch.name: values[pool.name][i] for i, branch in enumerate(pool.branches)}
+            pool.name: {
+                branch.name: None if math.isnan(value) else value
+                for branch, value in zip(pool.branches, values[pool.name], strict=True)
+            }
             for pool in self.scored.supergraph.pools
         }
+
+
+def _told(value: float, digits: int) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"

@@ -16,12 +16,13 @@ from supernet_onnx.runtime.feeds import reading_npz
 from supernet_onnx.shapes import type_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from onnx import GraphProto
 
     from supernet_onnx.runtime.session import Array
+    from supernet_onnx.shapes.types import Dim
 
 __all__ = ["Batches", "find_target"]
 
@@ -57,13 +58,15 @@ class Batches:
         num_samples: How many there are.
 
     Raises:
-        RunError: The file cannot be read, lacks an input, holds one of another type, or inputs differ in length.
+        RunError: The file cannot be read, lacks an input, holds one of another type or shape, or inputs differ in
+            length.
     """
 
     def __init__(self, path: Path, graph: GraphProto, *, size: int, target: str | None = None) -> None:
         self._path = path
         self._size = size
-        types = {value.name: type_of(value.type).dtype for value in graph.input}
+        stated = {value.name: type_of(value.type) for value in graph.input}
+        types = {name: value.dtype for name, value in stated.items()}
         inputs = input_names(graph)
         self._names = inputs if target is None else [*inputs, target]
         if target in inputs:
@@ -92,6 +95,24 @@ class Batches:
             told = ", ".join(f"'{name}' {header.shape[0]}" for name, header in headers.items()) or "no inputs"
             raise RunError(f"'{path}': the inputs must have one number of samples, and at least one; they have {told}")
         self.num_samples = lengths.pop()
+        for name in inputs:
+            self._check_shape(name, headers[name].shape, stated[name].shape)
+
+    def _check_shape(self, name: str, shape: Sequence[int], expected: Sequence[Dim] | None) -> None:
+        """Refuse an input whose samples have other sizes than the model states, or that it takes in other batches."""
+        if expected is None:
+            return
+        sizes = zip(shape[1:], expected[1:], strict=False)
+        if len(shape) != len(expected) or any(isinstance(wanted, int) and size != wanted for size, wanted in sizes):
+            wanted = ", ".join("any" if dim is None else str(dim) for dim in expected)
+            raise RunError(f"'{self._path}', array '{name}' is {list(shape)}, the model expects [{wanted}]")
+        batch = expected[0]
+        if not isinstance(batch, int) or (batch == self._size and self.num_samples % batch == 0):
+            return
+        raise RunError(
+            f"'{self._path}', array '{name}': the model takes {batch} samples at once, no more and no less; give "
+            f"--batch-size {batch} and a multiple of that, not {self.num_samples} samples in batches of {self._size}"
+        )
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
         """Iterate over the batches, ``{input: array}``."""

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Unpack
 
 from supernet_onnx.cost import Given, Metrics
-from supernet_onnx.errors import BudgetError, InfeasibleError, MarkError
+from supernet_onnx.errors import BudgetError, InfeasibleError
 from supernet_onnx.search.budgets import Budget, limit_of
 from supernet_onnx.search.reachable import explain
 from supernet_onnx.search.scoring import score_pools
 from supernet_onnx.search.space import Space
 from supernet_onnx.search.ties import break_ties
 from supernet_onnx.selection import find
+from supernet_onnx.supergraph import check_pools
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -106,12 +107,11 @@ class Chooser:
 
     Raises:
         CostError: A metric cannot price the supergraph.
-        MarkError: The supergraph has no pool.
+        MarkError: The supergraph has no pool, or a tool has hidden one.
     """
 
     def __init__(self, supergraph: SuperGraph, metrics: Iterable[Metric], **given: Unpack[Given]) -> None:
-        if not supergraph.pools:
-            raise MarkError("the model has no pool, so there is nothing to choose: export it with SuperNet.export_onnx")
+        check_pools(supergraph)
         self._supergraph = supergraph
         self._space = Space(supergraph, metrics, given)
 

@@ -40,7 +40,8 @@ class Effects:
     Attributes:
         scores: For each pool, minus the effect of each branch on the loss: higher is better, adding up to 0.
         standard_errors: Of each score. They are those of the posterior whose mean is the ridge estimate, with the
-            variance of the residuals for the noise: what a sum of effects cannot say of a loss counts as noise.
+            variance of the residuals for the noise: what a sum of effects cannot say of a loss counts as noise. All
+            are nan where the fit takes up all selections, so that nothing is left to tell the noise from.
         mean: The loss where every branch is as likely as the others of its pool.
         strength: The ridge's, added to the diagonal of ``X^T X``.
         rank_correlation: Spearman's, of losses and predictions by fits that did not see them (k-fold); nan if either
@@ -216,7 +217,9 @@ def _standard_errors(fit: _Fit, x: Floats, y: Floats, sizes: Sequence[int]) -> F
         return np.zeros(len(inner))
     inverse = np.linalg.inv(inner + fit.strength * np.eye(len(inner)))
     freedom = len(y) - 1 - float(np.trace(inner @ inverse))
-    noise = float(((y - fit.predict(x)) ** 2).sum()) / max(freedom, 1.0)
+    if freedom < 1:
+        return np.full(len(inner), np.nan)
+    noise = float(((y - fit.predict(x)) ** 2).sum()) / freedom
     centring = np.zeros_like(inverse)
     start = 0
     for size in sizes:

@@ -5,6 +5,7 @@ Imported only by what measures; the exact choice does without onnxruntime.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -16,16 +17,17 @@ from multiprocessing import connection
 from typing import TYPE_CHECKING
 
 from supernet_onnx import folding, pruning, runtime, supergraph
-from supernet_onnx.errors import MarkError, RunError
+from supernet_onnx.errors import RunError
 from supernet_onnx.selection import Selection, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from multiprocessing.process import BaseProcess
     from pathlib import Path
 
     from supernet_onnx.admission import Limits
 
-__all__ = ["Evaluation", "Evaluator", "begin_child", "evaluate_all", "sharing_cores"]
+__all__ = ["Evaluation", "Evaluator", "begin_child", "evaluate_all", "sharing_cores", "undisturbed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class Evaluator:
 
     Raises:
         ModelError: The model does not pass the gate.
-        MarkError: It has no pool.
+        MarkError: It has no pool, or a tool has hidden one.
         RunError: The data do not fit the model, or the measure is none.
     """
 
@@ -79,8 +81,7 @@ class Evaluator:
         self.supergraph = supergraph.read(
             evaluation.model, limits=evaluation.limits, allow_links=evaluation.allow_links
         )
-        if not self.supergraph.pools:
-            raise MarkError(f"'{evaluation.model}' has no pools; export it with SuperNet.export_onnx")
+        supergraph.check_pools(self.supergraph)
         graph, size = self.supergraph.graph, evaluation.batch_size
         self.measure = runtime.find_measure(evaluation.measure)
         self._target = evaluation.target or runtime.find_target(evaluation.data, graph)
@@ -135,6 +136,27 @@ def evaluate_all(
     return [values[selection] for selection in selections]
 
 
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Start processes in this block that no interrupt reaches while they begin: it is for the one that starts them.
+
+    That one heeds it behind the block, for it must tell a process what to do once that is there.
+    """
+    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        signal.raise_signal(signal.SIGINT)
+
+
 def begin_child() -> None:
     """Leave an interrupt to the process that started this one, and end when that one ends, however it does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -163,14 +185,20 @@ def _evaluated(evaluator: Evaluator, selections: Sequence[Selection], jobs: int)
         return
     context = multiprocessing.get_context("spawn")  # onnxruntime's threads do not survive a fork
     evaluation = sharing_cores(evaluator.evaluation, jobs)
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(evaluation,))
+    started: set[BaseProcess] = set()
     try:
-        running = {pool.submit(_value, selection.as_dict()): selection for selection in selections}
+        with undisturbed():
+            running = {pool.submit(_value, selection.as_dict()): selection for selection in selections}
+            started = set(multiprocessing.active_children()) - others
         for done in as_completed(running):
             yield running[done], done.result()
     except BrokenProcessPool as error:
         raise RunError("a process that measures selections died; out of memory? use fewer --jobs") from error
     finally:
+        for process in started:  # nobody waits for what is still being measured
+            process.terminate()
         pool.shutdown(cancel_futures=True)
 
 

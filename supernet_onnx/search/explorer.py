@@ -26,6 +26,7 @@ from supernet_onnx.selection import find, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from multiprocessing.synchronize import Semaphore
     from pathlib import Path
 
     import optuna
@@ -150,16 +151,32 @@ class Explorer:
         """Mark the trials of processes that died as failed; return how many."""
         return studies.fail_lost(self._study)
 
-    def run(self, trials: int, *, progress: Callable[[int, int], object] | None = None) -> None:
-        """Propose and measure until there are so many, as ``supernet_onnx.search.processes.explore`` says."""
+    def run(
+        self,
+        trials: int,
+        *,
+        turns: Semaphore | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> None:
+        """Propose and measure until there are so many, as ``supernet_onnx.search.processes.explore`` says.
 
-        def stop(study: optuna.Study, _: FrozenTrial) -> None:
+        Args:
+            trials: How many, with those that the study has.
+            turns: Of which each measured selection takes one, where several processes share what is to be measured;
+                this process is done when none is left.
+            progress: As for ``explore``.
+        """
+
+        def stop(study: optuna.Study, trial: FrozenTrial) -> None:
             if progress is not None:
                 progress(self.measured(), trials)
-            if self.is_done(trials):
+            if self.is_done(trials) or (trial.user_attrs.get(_MEASURED) and not takes_turn()):
                 study.stop()
 
-        if not self.is_done(trials):
+        def takes_turn() -> bool:
+            return turns is None or turns.acquire(block=False)
+
+        if not self.is_done(trials) and takes_turn():
             self._study.optimize(self._try, callbacks=[stop])
 
     def measured(self) -> int:

@@ -29,6 +29,7 @@ Goal: TypeAlias = Literal["minimize", "maximize"]
 
 _FORMAT: Final = "supernet-onnx front"
 _VERSION: Final = 1
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # what a formula begins with
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +101,18 @@ class Front:
         return json.dumps(self.record(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def to_csv(self) -> str:
-        """Return a line for each point: its values, and the branch of each pool."""
+        """Return a line for each point: its values, and the branch of each pool.
+
+        A name that a spreadsheet would take for a formula gets an apostrophe in front, which makes it text.
+        """
         names = [by.name for by in self.metrics]
         pools = list(self.points[0].selection) if self.points else []
         text = io.StringIO()
         lines = csv.writer(text, lineterminator="\n")
-        lines.writerow([*names, *pools])
+        lines.writerow(map(_text, [*names, *pools]))
         for point in self.points:
-            lines.writerow([*(point.values[name] for name in names), *(point.selection[pool] for pool in pools)])
+            branches = [_text(point.selection[pool]) for pool in pools]
+            lines.writerow([*(point.values[name] for name in names), *branches])
         return text.getvalue()
 
 
@@ -170,6 +175,10 @@ def front_from_json(text: str) -> Front:
         raise ModelError("a metric of the front is named twice; write it anew")
     made = tuple(_point(point, i, by) for i, point in enumerate(points))
     return Front(model, by, made, record.get("complete") is True, note if isinstance(note, str) else "")
+
+
+def _text(name: str) -> str:
+    return f"'{name}" if name.startswith(_FORMULA) else name
 
 
 def _metric(record: object) -> FrontMetric:

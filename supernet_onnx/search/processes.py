@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from supernet_onnx.errors import RunError, SuperNetError
 from supernet_onnx.search import studies
-from supernet_onnx.search.evaluator import begin_child, sharing_cores
+from supernet_onnx.search.evaluator import begin_child, sharing_cores, undisturbed
 from supernet_onnx.search.explorer import Explorer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from multiprocessing.synchronize import Semaphore
 
     from supernet_onnx.search.explorer import Exploration, Explored
 
@@ -68,17 +69,39 @@ def explore(
 
 
 def _run_in_processes(explorer: Explorer, trials: int, jobs: int, progress: Callable[[int, int], object] | None) -> int:
-    """Let processes work on the study, and return how many trials were lost with one of them."""
+    """Let processes work on the study until it is done, and return how many trials were lost with one of them.
+
+    What one was to measure when it died, others do.
+    """
+    lost = 0
+    while not explorer.is_done(trials):
+        before = explorer.measured()
+        lost += _run_once(explorer, trials, min(jobs, trials - before), progress)
+        if not explorer.is_done(trials) and explorer.measured() == before:
+            raise RunError(
+                f"all processes died, {before} of {trials} selections are measured; out of memory? use fewer "
+                "--jobs; with --storage the same command goes on from there"
+            )
+    return lost
+
+
+def _run_once(explorer: Explorer, trials: int, jobs: int, progress: Callable[[int, int], object] | None) -> int:
+    """Start processes that share what is to be measured, wait for their end, and return how many trials were lost."""
     exploration = explorer.exploration
     exploration = replace(exploration, evaluation=sharing_cores(exploration.evaluation, jobs))
     context = multiprocessing.get_context("spawn")  # onnxruntime's threads do not survive a fork
+    turns = context.Semaphore(trials - explorer.measured())
     processes: list[_Process] = []
     lost = 0
     try:
         for number in range(1, jobs + 1):
             ours, theirs = context.Pipe(duplex=False)
-            process = context.Process(target=_work, args=(exploration, number, trials, theirs), daemon=True)
-            process.start()
+            process = context.Process(target=_work, args=(exploration, number, trials, turns, theirs), daemon=True)
+            try:
+                with undisturbed():
+                    process.start()
+            except OSError as error:
+                raise RunError(f"process {number} of {jobs} cannot be started: {error}; use fewer --jobs") from error
             theirs.close()
             processes.append((process, ours))
         while alive := [process for process, _ in processes if process.is_alive()]:
@@ -93,21 +116,15 @@ def _run_in_processes(explorer: Explorer, trials: int, jobs: int, progress: Call
             worker.terminate()
             worker.join()
             ours.close()
-    lost += explorer.drop_lost()
-    if not explorer.is_done(trials):
-        raise RunError(
-            f"all processes died, {explorer.measured()} of {trials} selections are measured; out of memory? use fewer "
-            "--jobs; with --storage the same command goes on from there"
-        )
-    return lost
+    return lost + explorer.drop_lost()
 
 
-def _work(exploration: Exploration, number: int, trials: int, tell: connection.Connection) -> None:
+def _work(exploration: Exploration, number: int, trials: int, turns: Semaphore, tell: connection.Connection) -> None:
     """Be one of the processes of a search."""
     begin_child()
     try:
         with studies.kept(exploration.storage) as storage:
-            Explorer(exploration, storage, process=number).run(trials)
+            Explorer(exploration, storage, process=number).run(trials, turns=turns)
     except SuperNetError as error:
         tell.send(error)
 

@@ -29,7 +29,7 @@ class Scored:
     Attributes:
         supergraph: Whose branches.
         scores: For each pool, that of each branch: higher is better, adding up to 0.
-        standard_errors: Of each score; None where the method knows none.
+        standard_errors: Of each score, nan where too few selections were measured; None where the method knows none.
         rank_correlation: Spearman's, of losses and predictions by fits that did not see them; nan if either are all
             equal, None where the method predicts none.
         measure: What was measured.

@@ -7,6 +7,7 @@ in a database. A trial whose process died stays "running" for ever; ``fail_lost`
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import os
@@ -19,13 +20,15 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import numpy as np
 
-from supernet_onnx.errors import MissingPackageError, RunError
+from supernet_onnx.errors import MissingPackageError, RunError, in_one_line
 
 try:
     import optuna
     from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend
     from optuna.trial import FrozenTrial, TrialState
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 except ModuleNotFoundError as error:
     raise MissingPackageError(
         "a search needs Optuna, which is not installed; pip install 'supernet-onnx[search]'"
@@ -38,12 +41,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
-__all__ = ["Sampler", "complete", "fail_lost", "kept", "open_study", "sign"]
+__all__ = ["Sampler", "complete", "fail_lost", "file_of", "kept", "open_study", "sign"]
 
 Sampler: TypeAlias = Literal["nsga2", "random"]
 
 _POPULATION: Final = 24  # of NSGA-II: trials are few, for each measures a network
 _HEARTBEAT_S: Final = 30  # of a database, on which the trials of other machines that died are known by
+_FAILURES: Final = (optuna.exceptions.OptunaError, SQLAlchemyError, OSError)  # of a storage
 _OWNER: Final = "supernet_onnx.search"
 _PROCESS: Final = "process"
 
@@ -56,26 +60,44 @@ def kept(place: str | None) -> Iterator[BaseStorage]:
         place: None for the memory; the URL of a database, as SQLAlchemy has them; or the path of a journal file.
 
     Raises:
-        RunError: It cannot be opened.
+        RunError: It cannot be opened, or fails in the block.
     """
     if not logging.getLogger("supernet_onnx").isEnabledFor(logging.DEBUG):
         optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage = _open(place)
     try:
         yield storage
+    except (*_FAILURES, AssertionError) as error:
+        cause = error.__context__ if isinstance(error, AssertionError) else error  # Optuna's, if a trial cannot end
+        if not isinstance(cause, _FAILURES):
+            raise
+        raise RunError(
+            f"{_shown(place)} fails: {_told(cause)}; mend that, and the same command goes on with what it holds"
+        ) from error
     finally:
         if isinstance(storage, RDBStorage):
             storage.remove_session()
             storage.engine.dispose()
 
 
+def file_of(place: str | None) -> Path | None:
+    """Return the file that keeps the studies of a place, a journal or a database of SQLite; None if no file does."""
+    if place is None or "://" not in place:
+        return None if place is None else Path(place)
+    with _translated(_shown(place)):
+        url = make_url(place)
+    return Path(url.database or ":memory:") if url.get_backend_name() == "sqlite" else None
+
+
 def _open(place: str | None) -> BaseStorage:
     if place is None:
         return InMemoryStorage()
-    with _translated(place):
+    with _translated(_shown(place)):
         if "://" not in place:
             _refuse_other_files(place)
-            return JournalStorage(_Journal(place))
+            return _read_journal(place)
+        if file_of(place) == Path(":memory:"):
+            raise ValueError("it keeps nothing; leave it out, or name a file: sqlite:///FILE")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the heartbeat
             return RDBStorage(place, heartbeat_interval=_HEARTBEAT_S, grace_period=3 * _HEARTBEAT_S)
@@ -91,6 +113,18 @@ def _refuse_other_files(place: str) -> None:
         first = file.readline(1 << 16)
         if first and not first.startswith(b'{"op_code":'):
             raise ValueError("it is no journal of a study; name another file, or one that is not there yet")
+
+
+def _read_journal(place: str) -> BaseStorage:
+    """Open a journal, and go through its entries.
+
+    Raises:
+        ValueError: One of them is none.
+    """
+    try:
+        return JournalStorage(_Journal(place))
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:  # of Optuna's reader
+        raise ValueError(f"the journal is damaged ({in_one_line(error)}); begin a study in another file") from error
 
 
 def open_study(
@@ -194,23 +228,53 @@ class _Journal(JournalFileBackend):
         if sys.platform == "win32":
             super().append_logs(logs)
             return
-        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        with open(self._path, "ab") as file:
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        with open(self._path, "a+b", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            file.write(lines.encode())
-            file.flush()
+            end = _cut_torn(file)
+            try:
+                while lines:
+                    lines = lines[file.write(lines) :]
+            except OSError:  # the disk is full: no part of an entry may stay
+                file.truncate(end)
+                raise
             fcntl.flock(file, fcntl.LOCK_UN)
             if time.monotonic() - self._synced > 1:
                 os.fsync(file.fileno())
                 self._synced = time.monotonic()
 
 
+def _cut_torn(file: io.FileIO) -> int:
+    """Cut off the part of an entry at the end of a journal that a machine left which broke down; return the end."""
+    end = file.seek(0, io.SEEK_END)
+    if end:
+        file.seek(end - 1)
+        if file.read(1) != b"\n":
+            file.seek(0)
+            end = file.truncate(file.readall().rfind(b"\n") + 1)
+    return end
+
+
 @contextlib.contextmanager
 def _translated(where: str) -> Iterator[None]:
-    """Turn what a storage raises into our error."""
-    from sqlalchemy.exc import SQLAlchemyError
-
+    """Turn what a storage raises when it is opened into our error."""
     try:
         yield
-    except (optuna.exceptions.OptunaError, SQLAlchemyError, OSError, ImportError, ValueError) as error:
-        raise RunError(f"{where} cannot be opened: {' '.join(str(error).split())[:300]}") from error
+    except (*_FAILURES, ImportError, ValueError) as error:
+        raise RunError(f"{where} cannot be opened: {_told(error)}") from error
+
+
+def _shown(place: str | None) -> str:
+    """Return what errors call a place: without the password of a database."""
+    if place is None:
+        return "the study in memory"
+    with contextlib.suppress(ArgumentError):
+        return f"'{make_url(place).render_as_string() if '://' in place else place}'"
+    return f"'{place}'"
+
+
+def _told(error: Exception) -> str:
+    """Return what an error says: of one of a database or the system, what that itself says."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    text = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
+    return " ".join(text.split())[:300]

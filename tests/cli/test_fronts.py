@@ -124,15 +124,17 @@ def test_what_excludes_each_other_is_said(flat: Path, plain: Path, tmp_path: Pat
         ["--select", "pool=skip"],
         ["--budget", "params=1k"],
         ["--cost-module", "c.py"],
+        ["--dim", "batch=2"],
     ):
         assert "--from takes a front as it is" in error("pareto", flat, "--from", source, *flags)
     assert "give both" in error("pareto", flat, "--folder", tmp_path)
     assert "give it, too" in error("pareto", flat, "--fold")
+    told = error("pareto", flat, "--top", 1, "--batch-size", 8)
+    assert "--batch-size is that of the data of --recalibrate; give both" in told
     assert "'0' is neither a number of at least 1 nor 'all'" in error("pareto", flat, "--points", 0)
     assert "'weight' is no metric" in error("pareto", flat, "--metric", "weight")
     four = [flag for name in ("params", "macs", "size", "ops") for flag in ("--metric", name)]
     assert "4 metrics; a front has at most three, and the score" in error("pareto", flat, *four)
-    assert "has no pools" in error("pareto", plain)
     assert "cannot be read" in error("pareto", flat, "--from", tmp_path / "none.json")
     other = marked.write(marked.build(marked.FLAT.replace('"pool"', '"q"'), marked.FLAT_WEIGHTS), tmp_path / "q.onnx")
     assert "leaves out the pool 'q'; the front is that of another model" in error("pareto", other, "--from", source)

@@ -105,6 +105,12 @@ def test_an_absent_provider_is_an_error_that_lists_those_present(flat: Path) -> 
     assert "CPUExecutionProvider" in told
 
 
-def test_a_model_without_pools_and_an_output_that_is_the_model_are_errors(flat: Path, plain: Path) -> None:
-    assert "no pool, so there are no branches to measure" in error("profile", plain)
-    assert "is also" in error("profile", flat, "-o", flat)
+def test_an_output_that_is_the_model_is_an_error(flat: Path) -> None:
+    (link := flat.with_suffix(".json")).symlink_to(flat)
+    assert "is also" in error("profile", flat, "-o", link)
+
+
+def test_a_table_that_is_not_called_json_is_refused(flat: Path) -> None:
+    assert "flat.txt' does not end in .json, which is what is written" in error(
+        "profile", flat, "-o", flat.with_suffix(".txt")
+    )

@@ -99,9 +99,11 @@ def test_prune_with_computed_weights_needs_a_choice(tmp_path: Path) -> None:
     assert record("prune", path, "--select", "p=minus", "--verify")["selection"] == {"p": "minus", "q": "plain"}
 
 
-def test_prune_without_pools_is_an_error(plain: Path) -> None:
-    assert "plain.onnx': the model has no pool, so there is nothing to select" in error("prune", plain)
-    assert record("prune", plain, exit_code=2)["error"]["code"] == "mark"
+def test_options_of_what_is_not_asked_for_are_refused(flat: Path) -> None:
+    assert "--inputs is what --verify runs on; give both" in error("prune", flat, "--inputs", "x.npz")
+    assert "--batch-size is that of the data of --recalibrate; give both" in error("prune", flat, "--batch-size", 8)
+    for flag in ("--cost-table", "--cost-module"):
+        assert "define what --budget may name; give a budget" in error("prune", flat, flag, "x")
 
 
 def test_an_output_that_is_an_input_is_refused_unless_forced(flat: Path, tmp_path: Path) -> None:

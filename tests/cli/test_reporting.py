@@ -79,6 +79,5 @@ def test_the_front_that_pareto_writes_is_shown(files: Files) -> None:
     assert record("report", files.model, "--front", files.front)["points"] == points > 1
 
 
-def test_an_output_that_is_an_input_or_a_model_without_pools_is_refused(files: Files, plain: Path) -> None:
+def test_an_output_that_is_an_input_is_refused(files: Files) -> None:
     assert "is also an input" in error("report", files.model, "--front", files.front, "-o", files.front)
-    assert "has no pools, so there is nothing to report" in error("report", plain)

@@ -66,6 +66,22 @@ def test_scores_are_written_as_json_and_into_another_file(flat: Path, data: Path
     assert lines[-2].startswith("rank correlation on selections held back: ")
 
 
+def test_a_correlation_of_losses_that_are_all_equal_is_shown_as_unknown(flat: Path, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "loss.py").write_text("def even(outputs, targets):\n    return 1.0\n")
+    arguments = ["score", flat, "--data", data, "--selections", 6, "--loss", f"{tmp_path / 'loss.py'}:even"]
+    assert "rank correlation on selections held back: -" in call(*arguments).stdout.splitlines()
+    assert record(*arguments)["rank_correlation"] is None
+
+
+def test_errors_that_nothing_tells_are_shown_as_unknown(flat: Path, data: Path) -> None:
+    arguments = ["score", flat, "--data", data, "--selections", 3]
+    assert set(record(*arguments)["standard_errors"]["pool"].values()) == {None}
+    lines = call(*arguments).stdout.splitlines()
+    assert [line.split()[-1] for line in lines[:4]] == ["error", "-", "-", "-"]
+    assert "errors are unknown: 3 selections leave nothing to tell them from; measure more with --selections" in lines
+    assert None not in record(*arguments[:4], "--selections", 6)["standard_errors"]["pool"].values()
+
+
 def test_bad_usage_of_score_is_said(flat: Path, data: Path, tmp_path: Path) -> None:
     assert "Missing option '--data'" in error("score", flat)
     assert "'val' is no measure" in error("score", flat, "--data", data, "--loss", "val")
@@ -73,6 +89,9 @@ def test_bad_usage_of_score_is_said(flat: Path, data: Path, tmp_path: Path) -> N
     assert "ends neither in .json nor in .onnx" in error("score", flat, "--data", data, "-o", tmp_path / "s.txt")
     assert "is also an input" in error("score", flat, "--data", data, "-o", flat)
     assert "--method replace-one replaces; give it" in error("score", flat, "--data", data, "--select", "pool=skip")
+    for flag in ("--selections", "--seed"):
+        told = error("score", flat, "--data", data, "--method", "replace-one", flag, 4)
+        assert "--selections and --seed are about random selections; --method replace-one has none" in told
     assert "cannot be read as .npz" in error("score", flat, "--data", tmp_path / "none.npz")
 
 

@@ -40,20 +40,38 @@ def test_the_front_of_what_was_measured_is_told_and_written(flat: Path, data: Pa
     assert subnets == [str(folder / "flat.1.onnx")]
 
 
-def test_bad_usage_of_search_is_said(flat: Path, plain: Path, data: Path, tmp_path: Path) -> None:
+def test_bad_usage_of_search_is_said(flat: Path, data: Path, tmp_path: Path) -> None:
     arguments = ["search", flat, "--data", data, "--trials", 2]
     assert "'f1' is no measure" in error(*arguments, "--objective", "f1")
     assert "'weight' is no metric" in error(*arguments, "--metric", "weight")
     settings = "mpic_latency:weight_bits=8,act_bits=8"
     assert "has settings, which a search does not take" in error(*arguments, "--metric", settings)
     assert "no selection meets params <= 9 elements" in error(*arguments, "--budget", "params=9", exit_code=1)
+    assert "--study is a name in what --storage keeps; give both" in error(*arguments, "--study", "one")
     assert "'front.txt' ends in none of" in error(*arguments, "-o", "front.txt")
-    assert "has no pools" in error("search", plain, "--data", data)
     assert "cannot be opened" in error(*arguments, "--storage", "nonesuch://place")
     place = ["--storage", tmp_path / "study.log"]
     record(*arguments, *place)
     message = error(*arguments, *place, "--metric", "macs")
     assert "study 'flat' is about something else: it differs in metrics; give another name with --study" in message
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_a_front_never_replaces_the_study_that_it_comes_from(
+    force: list[str], flat: Path, data: Path, tmp_path: Path
+) -> None:
+    arguments = ["search", flat, "--data", data, "--trials", 2, *force]
+    place = tmp_path / "study.json"
+    named = f"output '{place}' is where --storage keeps the study; choose another name"
+    assert named in error(*arguments, "--storage", place, "-o", place)
+    assert not place.exists()
+    record(*arguments, "--storage", place)
+    kept = place.read_bytes()
+    assert named in error(*arguments, "--storage", tmp_path / "." / "none" / ".." / "study.json", "-o", place)
+    (link := tmp_path / "link.json").symlink_to(place)
+    assert "link.json' is where --storage keeps" in error(*arguments, "--storage", place, "-o", link)
+    assert place.read_bytes() == kept
+    assert named in error(*arguments, "--storage", f"sqlite:///{place}", "-o", place)
 
 
 def test_without_optuna_a_search_says_what_to_install(flat: Path, data: Path) -> None:

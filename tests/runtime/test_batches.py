@@ -57,6 +57,9 @@ def test_data_that_are_larger_than_a_batch_are_never_in_memory_at_once(tmp_path:
         ({"x": np.asfortranarray(X), "k": K}, r"array 'x' is float32\[7, 3\] in Fortran order"),
         ({"x": X[:6], "k": K}, "must have one number of samples, and at least one; they have 'x' 6, 'k' 7"),
         ({"x": X[:0], "k": K[:0]}, "they have 'x' 0, 'k' 0"),
+        ({"x": X[:, :2], "k": K}, r"d.npz', array 'x' is \[7, 2\], the model expects \[n, 3\]"),
+        ({"x": X[:, :, None], "k": K}, r"array 'x' is \[7, 3, 1\], the model expects \[n, 3\]"),
+        ({"x": X, "k": K[:, None]}, r"array 'k' is \[7, 1\], the model expects \[n\]"),
     ],
 )
 def test_data_that_do_not_fit_the_model_are_an_error(
@@ -65,6 +68,20 @@ def test_data_that_do_not_fit_the_model_are_an_error(
     np.savez(tmp_path / "d.npz", **arrays)
     with pytest.raises(RunError, match=message):
         Batches(tmp_path / "d.npz", GRAPH, size=2)
+
+
+@pytest.mark.parametrize(("samples", "size", "fits"), [(6, 2, True), (2, 2, True), (6, 3, False), (7, 2, False)])
+def test_a_model_of_a_fixed_batch_takes_whole_batches_of_that_size(
+    samples: int, size: int, fits: bool, tmp_path: Path
+) -> None:
+    graph = parser.parse_graph("g (float[2, 3] x) => (float[2, 3] y) { y = Relu (x) }")
+    np.savez(tmp_path / "d.npz", x=X[:samples])
+    if fits:
+        assert [len(batch["x"]) for batch in Batches(tmp_path / "d.npz", graph, size=size)] == [2] * (samples // 2)
+        return
+    told = f"the model takes 2 samples at once, .* give --batch-size 2 and a multiple of that, not {samples} samples"
+    with pytest.raises(RunError, match=told):
+        Batches(tmp_path / "d.npz", graph, size=size)
 
 
 def test_a_file_that_is_broken_is_an_error(tmp_path: Path) -> None:

@@ -134,6 +134,19 @@ def test_losses_that_are_all_equal_tell_nothing_and_branches_that_were_not_seen_
     assert sum(one.scores["p"]) == pytest.approx(0, abs=1e-6)
 
 
+def test_errors_are_unknown_where_the_fit_takes_up_all_selections() -> None:
+    supernet = graph(FLAT)  # 2 + 1 + 3 effects and a mean
+    noise = np.random.default_rng(0).normal(0, 0.3, 12)
+    known = {}
+    for number in (4, 12):
+        drawn = balanced_selections(supernet, number, seed=1)
+        losses = [loss_of(selection, TRUE) + error for selection, error in zip(drawn, noise, strict=False)]
+        errors = fit_effects(supernet, drawn, losses).standard_errors
+        known[number] = [not math.isnan(error) for of_pool in errors.values() for error in of_pool]
+    assert not any(known[4])
+    assert all(known[12])
+
+
 @pytest.mark.parametrize("losses", [[1.0, 2.0], [1.0, 2.0, math.nan], [1.0, 2.0, 3.0, 4.0]])
 def test_losses_that_cannot_be_fitted_are_refused(losses: list[float]) -> None:
     supernet = graph(FLAT)

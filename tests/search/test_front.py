@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import random
 
@@ -74,3 +76,13 @@ def test_what_is_no_front_is_an_error(change: dict[str, object], message: str) -
         front_from_json(json.dumps(record))
     with pytest.raises(ModelError, match="must be JSON"):
         front_from_json("{")
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"])
+def test_no_name_is_a_formula_in_a_spreadsheet(name: str) -> None:
+    point = Point({name: name, "plain": "a=b"}, {"params": -1})
+    text = Front("m.onnx", (FrontMetric("params", "", "minimize"),), (point,)).to_csv()
+    assert list(csv.reader(io.StringIO(text, newline=""))) == [
+        ["params", f"'{name}", "plain"],
+        ["-1", f"'{name}", "a=b"],
+    ]

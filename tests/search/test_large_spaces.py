@@ -147,7 +147,7 @@ def test_what_is_reachable_is_said_of_each_metric_alone_and_of_all_together() ->
 
 
 def test_models_without_pools_and_metrics_that_are_not_there_are_errors() -> None:
-    with pytest.raises(MarkError, match="the model has no pool, so there is nothing to choose"):
+    with pytest.raises(MarkError, match="the model has no pool, so there is nothing to select"):
         search.choose(graph("g (float[4] x) => (float[4] y) { y = Relu (x) }"), budgets={})
     supernet = graph(NESTED, SQUARES)
     with pytest.raises(BudgetError, match="'parms' is no metric; the metrics are: params, "):

@@ -104,7 +104,7 @@ def test_replacing_one_branch_tells_of_one_network(evaluation: Evaluation) -> No
 
 def test_what_does_not_fit_is_an_error(evaluation: Evaluation, tmp_path: Path) -> None:
     plain = marked.write(marked.build(marked.PLAIN), tmp_path / "plain.onnx")
-    with pytest.raises(MarkError, match="has no pools"):
+    with pytest.raises(MarkError, match="the model has no pool"):
         Evaluator(Evaluation(plain, evaluation.data))
     with pytest.raises(ValueError, match="at least 3"):
         score(evaluation, selections=2)
