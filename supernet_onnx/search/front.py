@@ -101,14 +101,14 @@ class Front:
         return json.dumps(self.record(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def to_csv(self) -> str:
-        """Return a line for each point: its values, and the branch of each pool.
+        """Return a line for each point, as RFC 4180 has them: its values, and the branch of each pool.
 
         A name that a spreadsheet would take for a formula gets an apostrophe in front, which makes it text.
         """
         names = [by.name for by in self.metrics]
         pools = list(self.points[0].selection) if self.points else []
         text = io.StringIO()
-        lines = csv.writer(text, lineterminator="\n")
+        lines = csv.writer(text)
         lines.writerow(map(_text, [*names, *pools]))
         for point in self.points:
             branches = [_text(point.selection[pool]) for pool in pools]

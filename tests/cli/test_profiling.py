@@ -55,7 +55,7 @@ def test_the_report_tells_the_branches_the_errors_and_the_machine(flat: Path, tm
     printed = call("profile", flat, "-o", tmp_path / "l.json", "--rounds", "2", "--threads", "2").stdout.splitlines()
     assert printed[0].split() == ["pool", "branch", "latency", "ms"]
     assert [line.split()[0] for line in printed[1:7]] == ["trunk", "pool", "pool", "pool", "minimum", "maximum"]
-    assert "3 subnets measured, too few to tell an error; see --subnets" in printed
+    assert "3 subnets fitted, too few to predict each from the others; see --subnets" in printed
     assert "4 pieces, 4 of them different; 2 rounds, lower quartile of wall clock; batch 1" in printed
     assert printed[-1] == f"wrote {tmp_path / 'l.json'}"
 

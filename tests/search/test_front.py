@@ -52,7 +52,7 @@ def test_a_front_is_read_as_it_was_written() -> None:
     assert record["format"] == "supernet-onnx front"
     assert record["version"] == 1
     assert record["points"][0] == {"selection": {"pool": "a, b"}, "values": {"params": 1, "accuracy": 0.5}}
-    assert front.to_csv() == 'params,accuracy,pool\n1,0.5,"a, b"\n2.5,0.75,ü\n'
+    assert front.to_csv() == 'params,accuracy,pool\r\n1,0.5,"a, b"\r\n2.5,0.75,ü\r\n'
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_what_is_no_front_is_an_error(change: dict[str, object], message: str) -
         front_from_json("{")
 
 
-@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"])
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
 def test_no_name_is_a_formula_in_a_spreadsheet(name: str) -> None:
     point = Point({name: name, "plain": "a=b"}, {"params": -1})
     text = Front("m.onnx", (FrontMetric("params", "", "minimize"),), (point,)).to_csv()
