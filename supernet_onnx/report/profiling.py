@@ -62,7 +62,9 @@ class Profiling:
                 f"{errors['pieces']:.1%}"
             )
         else:
-            lines.append(f"{plural(len(fitted), 'subnet')} fitted, too few to predict each from the others; see --subnets")
+            lines.append(
+                f"{plural(len(fitted), 'subnet')} fitted, too few to predict each from the others; see --subnets"
+            )
         alone = [piece for piece in self.profile.pieces if piece.isolated_ms is None]
         if alone:
             told = "; ".join(clean(", ".join(piece.operators)) for piece in alone)
