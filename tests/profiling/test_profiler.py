@@ -277,7 +277,7 @@ def test_what_is_no_table_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_model_without_pools_has_nothing_to_profile() -> None:
-    with pytest.raises(MarkError, match="time it with supernet-onnx bench"):
+    with pytest.raises(MarkError, match="has no pool, so there is nothing to select"):
         profile(supergraph.read(marked.build(marked.PLAIN)))
 
 
