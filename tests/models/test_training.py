@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from models.__main__ import DATA, main
 from models.data import Data, noise
 from supernet_onnx import SuperNet, read
 from supernet_onnx.cost import params
+
+Call = Callable[..., Result]
 
 ONCE: training.Training = {"epochs": 1, "lr": 1e-2, "batch_size": 16}
 
@@ -147,13 +150,16 @@ def test_the_program_says_what_is_wrong_in_a_line(tmp_path: Path) -> None:
         assert message in " ".join(wrong.stderr.split())
 
 
-@pytest.mark.parametrize("sampling", ["uniform", "softmax"])
-def test_a_budget_that_nothing_meets_is_said_before_the_training(
-    sampling: str, tmp_path: Path, built: SuperNet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(params=["uniform", "softmax"])
+def on_noise(request: pytest.FixtureRequest, tmp_path: Path, built: SuperNet, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Return the program for the digits supernet, untrained, on data that need no file."""
     monkeypatch.setattr("models.__main__.build", lambda *_: copy.deepcopy(built))
-    place = ["--data", "noise", "--sampling", sampling, "--output", tmp_path / "net.onnx"]
-    done = program("digits", *place, "--budget", "params=5")
+    place = ["--data", "noise", "--sampling", request.param, "--output", tmp_path / "net.onnx"]
+    return lambda *words: program("digits", *place, *words)
+
+
+def test_a_budget_that_nothing_meets_is_said_before_the_training(on_noise: Call, tmp_path: Path) -> None:
+    done = on_noise("--budget", "params=5")
     assert done.exit_code == 1
     assert done.stderr == (
         "Error: no selection meets params <= 5 elements; the least that is reachable is 3,946 elements of params; "
@@ -162,13 +168,8 @@ def test_a_budget_that_nothing_meets_is_said_before_the_training(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("sampling", ["uniform", "softmax"])
-def test_a_training_that_diverged_ends_with_what_to_do(
-    sampling: str, tmp_path: Path, built: SuperNet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("models.__main__.build", lambda *_: copy.deepcopy(built))
-    place = ["--data", "noise", "--sampling", sampling, "--output", tmp_path / "net.onnx"]
-    done = program("digits", *place, "--epochs", 2, "--lr", 1e20)
+def test_a_training_that_diverged_ends_with_what_to_do(on_noise: Call, tmp_path: Path) -> None:
+    done = on_noise("--epochs", 2, "--lr", 1e20)
     assert done.exit_code == 1
     assert "Error: " in done.stderr
     assert "nan" in done.stderr
